@@ -1,0 +1,17 @@
+//! How much a text's past tells about its future: bipartite mutual information and its power law, and log q(text), with any language model on disk.
+
+pub mod backend;
+pub mod cli;
+pub mod corpus;
+pub mod engine;
+pub mod error;
+pub mod estimate;
+pub mod forest;
+pub mod measure;
+pub mod model;
+pub mod report;
+pub mod score;
+pub mod source;
+pub mod tensor;
+
+pub use error::{Error, Result};
