@@ -10,6 +10,7 @@ pub mod forest;
 pub mod measure;
 pub mod model;
 pub mod report;
+pub mod rng;
 pub mod score;
 pub mod source;
 pub mod tensor;
