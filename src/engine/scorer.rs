@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::forest::{Forest, Readout, Slot, SlotValue, TokenId};
 
-/// Receives what was read: each slot of the readout exactly once. Within a tree slots come in ascending order, and trees in order.
+/// Receives what was read: each slot of the readout exactly once, as soon as it is complete; tree after tree.
 pub trait Sink {
     /// Takes one slot's value.
     fn put(&mut self, slot: Slot, value: SlotValue);

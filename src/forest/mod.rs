@@ -8,11 +8,12 @@
 //!
 //! Pure data; knows nobody.
 
+mod allot;
 mod readout;
-// mod wave;
+mod wave;
 
 pub use readout::{Reading, Readout, Slot, SlotValue};
-// pub use wave::{Cut, Run, Segment, StateRef, StateSave, Store, Target, Wave, Waves};
+pub use wave::{Cut, Keep, Run, Segment, StateRef, StateSave, Store, Target, Wave, Waves};
 
 use crate::error::{Error, Result};
 use std::ops::Range;
