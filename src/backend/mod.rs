@@ -209,16 +209,20 @@ pub struct OnDevice<'a, T> {
 }
 
 /// A device with its verbs. All sizes are checked by the engine; a verb may fail for want of memory or of the device itself.
-pub trait Backend {
+pub trait Backend: Send + Sync {
     /// Row-major `[rows, cols]`; float32 unless the twin says otherwise. Zeroed when made.
-    type Mat;
+    type Mat: Send + Sync;
     /// A packed product operand.
-    type Weight;
+    type Weight: Send + Sync;
     /// A wave's tables.
-    type Tables;
+    type Tables: Send + Sync;
 
     /// As `devices` and fingerprints name it, instruction path included: `cpu/avx512`.
     fn name(&self) -> String;
+    /// Runs work where the backend's threads are; verbs are called inside.
+    fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        work()
+    }
     /// Rows that the engine hands over in one block.
     fn block_rows(&self) -> usize;
     /// Bytes of a packed operand.

@@ -34,9 +34,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
     /// a · b + c, fused where the path can.
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// Lane-wise maximum; b where a lane is NaN.
+    /// Lane-wise maximum; b where either lane is NaN.
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
-    /// Lane-wise minimum; b where a lane is NaN.
+    /// Lane-wise minimum; b where either lane is NaN.
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
     /// Rounds to the nearest integer, ties to even.
     unsafe fn round(a: Self::V) -> Self::V;
@@ -77,7 +77,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
         unsafe {
             let s = |c: f32| Self::splat(c);
             // Clamped so that 2^n stays within two normal factors; the results beyond the clamp round to 0 and to +∞.
-            let c = Self::max(Self::min(x, s(89.0)), s(-105.0));
+            // The number itself stands second: a NaN comes through.
+            let c = Self::max(s(-105.0), Self::min(s(89.0), x));
             let n = Self::round(Self::mul(c, s(std::f32::consts::LOG2_E)));
             let r = Self::fma(n, s(-0.693_359_4), c);
             let r = Self::fma(n, s(2.121_944_4e-4), r);
@@ -457,6 +458,8 @@ mod tests {
                 assert!((got - want).abs() <= bound, "{isa}: exp({x}) = {got:e}, not {want:e}");
             }
             assert_eq!(isa.run(Exp(&[0.0, f32::NEG_INFINITY, -200.0])), [1.0, 0.0, 0.0]);
+            assert!(isa.run(Exp(&[f32::NAN]))[0].is_nan());
+            assert_eq!(isa.run(Exp(&[f32::INFINITY]))[0], f32::INFINITY);
         }
     }
 }

@@ -1,0 +1,134 @@
+//! Row-wise steps: norms, embedding, rotary embedding with the append to the key-value store.
+
+use super::gemm::{part, put};
+use super::mat::{Mat, Shared};
+use super::simd::{Isa, Kernel, Simd};
+use crate::backend::{NormOp, RotaryOp};
+use crate::forest::TokenId;
+use crate::tensor::Tensor;
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Rows that a task takes at once.
+const ROWS: usize = 16;
+
+struct NormRow<'a> {
+    center: bool,
+    eps: f32,
+    weight: &'a [f32],
+    bias: Option<&'a [f32]>,
+    x: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl Kernel for NormRow<'_> {
+    type Out = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        unsafe {
+            let d = self.x.len();
+            let inv = 1.0 / d as f32;
+            let mut mean = 0.0;
+            if self.center {
+                let mut s = S::splat(0.0);
+                for j in (0..d).step_by(S::LANES) {
+                    s = S::add(s, part::<S>(self.x, j));
+                }
+                mean = S::sum(s) * inv;
+            }
+            let mut q = S::splat(0.0);
+            for j in (0..d).step_by(S::LANES) {
+                let n = S::LANES.min(d - j);
+                // Spare lanes read the mean, so that they add nothing.
+                let x = if n == S::LANES { S::load(self.x.as_ptr().add(j)) } else { S::load_part(self.x.as_ptr().add(j), n, mean) };
+                let c = S::sub(x, S::splat(mean));
+                q = S::fma(c, c, q);
+            }
+            let r = S::splat(1.0 / (S::sum(q) * inv + self.eps).sqrt());
+            for j in (0..d).step_by(S::LANES) {
+                let n = S::LANES.min(d - j);
+                let mut y = S::mul(S::mul(S::sub(part::<S>(self.x, j), S::splat(mean)), r), part::<S>(self.weight, j));
+                if let Some(b) = self.bias {
+                    y = S::add(y, part::<S>(b, j));
+                }
+                put::<S>(&mut self.out[j..j + n], y);
+            }
+        }
+    }
+}
+
+/// `out[i] = norm(x[row(i)])`, i < rows.
+pub(super) fn norm(isa: Isa, op: &NormOp<Mat>, x: &Mat, row: impl Fn(usize) -> usize + Sync, rows: usize, out: &mut Mat) {
+    let d = x.cols();
+    out.span_mut(0..rows).par_chunks_mut(ROWS * d).enumerate().for_each(|(c, chunk)| {
+        for (i, out) in chunk.chunks_exact_mut(d).enumerate() {
+            let x = x.row(row(c * ROWS + i));
+            isa.run(NormRow { center: op.center, eps: op.eps, weight: op.weight.row(0), bias: op.bias.map(|b| b.row(0)), x, out });
+        }
+    });
+}
+
+/// `x[i] = E[token_i] (+ P[position_i])`.
+pub(super) fn embed(tokens: &[TokenId], positions: &[u32], table: &Tensor, learned: Option<&Tensor>, x: &mut Mat) {
+    let d = x.cols();
+    x.span_mut(0..tokens.len()).par_chunks_mut(ROWS * d).enumerate().for_each_init(
+        || vec![0.0f32; d],
+        |p, (c, chunk)| {
+            for (i, out) in chunk.chunks_exact_mut(d).enumerate() {
+                let r = c * ROWS + i;
+                table.widen(tokens[r] as usize * d, out);
+                if let Some(learned) = learned {
+                    learned.widen(positions[r] as usize * d, p);
+                    for (o, v) in out.iter_mut().zip(&*p) {
+                        *o += v;
+                    }
+                }
+            }
+        },
+    );
+}
+
+/// Norms and turns one head in place.
+fn turn(isa: Isa, head: &mut [f32], norm: Option<(&[f32], f32)>, angles: Option<&[f32]>, room: &mut [f32]) {
+    if let Some((weight, eps)) = norm {
+        isa.run(NormRow { center: false, eps, weight, bias: None, x: head, out: room });
+        head.copy_from_slice(room);
+    }
+    if let Some(angles) = angles {
+        let half = angles.len() / 2;
+        let (cos, sin) = angles.split_at(half);
+        let (lo, hi) = head[..2 * half].split_at_mut(half);
+        for i in 0..half {
+            let (a, b) = (lo[i], hi[i]);
+            lo[i] = a * cos[i] - b * sin[i];
+            hi[i] = b * cos[i] + a * sin[i];
+        }
+    }
+}
+
+/// See the trait.
+pub(super) fn rotary_append(isa: Isa, op: &RotaryOp<Mat>, positions: &[u32], block: Range<usize>, qkv: &mut Mat, keys: &mut Mat, values: &mut Mat) {
+    let (hd, cols) = (op.head_dim, qkv.cols());
+    let (nq, nk) = (op.heads * hd, op.kv_heads * hd);
+    let (k_out, v_out) = (Shared::new(keys.span_mut(block.clone())), Shared::new(values.span_mut(block.clone())));
+    qkv.span_mut(0..block.len()).par_chunks_mut(ROWS * cols).enumerate().for_each_init(
+        || vec![0.0f32; hd],
+        |room, (c, chunk)| {
+            for (i, row) in chunk.chunks_exact_mut(cols).enumerate() {
+                let r = c * ROWS + i;
+                let angles = op.table.map(|t| t.row(positions[block.start + r] as usize));
+                for h in row[..nq].chunks_exact_mut(hd) {
+                    turn(isa, h, op.qk_norm.map(|(q, _, eps)| (q.row(0), eps)), angles, room);
+                }
+                for h in row[nq..nq + nk].chunks_exact_mut(hd) {
+                    turn(isa, h, op.qk_norm.map(|(_, k, eps)| (k.row(0), eps)), angles, room);
+                }
+                // SAFETY: row r belongs to this task alone.
+                unsafe {
+                    k_out.slice(r * nk..(r + 1) * nk).copy_from_slice(&row[nq..nq + nk]);
+                    v_out.slice(r * nk..(r + 1) * nk).copy_from_slice(&row[nq + nk..nq + 2 * nk]);
+                }
+            }
+        },
+    );
+}
