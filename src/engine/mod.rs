@@ -1,5 +1,340 @@
 //! The layer-major loop, and the interface that everything which scores forests answers.
+//!
+//! A wave of many trees is carried through layer 0, then layer 1, and so on; a layer's history is recycled for the next, so
+//! memory does not grow with depth and weights are touched once a wave. Inside a layer the rows are walked in blocks, in forest
+//! order: every row's ancestors come before it.
+//!
+//! ```no_run
+//! use hilberg::engine::{Engine, Options, Scorer, Values, score_lists};
+//! use hilberg::backend::cpu::Cpu;
+//! use hilberg::forest::{Forest, Readout};
+//! use hilberg::model;
+//!
+//! let (spec, checkpoint) = model::open("models/llama".as_ref(), &Default::default())?;
+//! let mut engine = Engine::new(Cpu::new(None)?, spec, checkpoint, Options::default())?;
+//!
+//! // Plain lists: ln q of every token but the first of each list.
+//! let logprobs = score_lists(&mut engine, &[vec![1, 15, 27, 4], vec![1, 99]])?;
+//!
+//! // A prompt with two continuations: the prompt is computed once.
+//! let (mut forest, mut readout) = (Forest::new(), Readout::new());
+//! let prompt = forest.root(&[1, 15, 27])?;
+//! let mut sums = Vec::new();
+//! for continuation in [[4, 8], [5, 9]] {
+//!     let branch = forest.branch(prompt, 3, &continuation)?;
+//!     sums.push(readout.sum(&forest, branch, 0..2)?);
+//! }
+//! let mut values = Values::new(&readout);
+//! engine.score(&forest, &readout, &mut values)?;
+//! println!("{logprobs:?} {} {}", values.sum(sums[0]), values.sum(sums[1]));
+//! # Ok::<(), hilberg::Error>(())
+//! ```
 
+mod layers;
+mod rooms;
 mod scorer;
+mod wave;
+mod weights;
 
+pub use rooms::{Extent, workspace_bytes};
 pub use scorer::{Scorer, Sink, Values, score_lists};
+
+use crate::backend::{Backend, SSD_CHUNK};
+use crate::error::{Error, Result};
+use crate::forest::{Cut, Forest, Readout, Slot, SlotValue, Wave, Waves};
+use crate::model::{Checkpoint, Mixer, ModelSpec, Rope};
+use rooms::Rooms;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use weights::{BlockWeights, Lin, NormWeights};
+
+/// Rows of a wave where memory does not say otherwise. With weights kept packed larger waves gain nothing on a CPU: a block's
+/// rows already hide their traffic.
+pub const WAVE_ROWS: usize = 4096;
+
+/// Rows of a wave when weights are packed anew for each: enough work to hide it.
+pub const STREAMING_ROWS: usize = 16_384;
+
+/// How an engine runs.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Bound on what the engine allocates, in bytes, mapped weights apart; `None`: four fifths of what the machine has free.
+    pub memory: Option<usize>,
+    /// Rows of a wave; `None`: [`WAVE_ROWS`] or [`STREAMING_ROWS`].
+    pub wave_rows: Option<usize>,
+    /// Set from outside to end the work early with [`Error::Interrupted`].
+    pub stop: Option<Arc<AtomicBool>>,
+}
+
+/// What a trace receives: the verb's name, its rows' numbers and their width.
+pub type Trace = Box<dyn FnMut(&str, &[f64], usize) + Send + Sync>;
+
+/// A model on a backend.
+pub struct Engine<B: Backend> {
+    backend: B,
+    spec: ModelSpec,
+    checkpoint: Checkpoint,
+    options: Options,
+    memory: usize,
+    /// Everything packed, where it fits.
+    packed: Option<Vec<Vec<BlockWeights<B>>>>,
+    head: Option<HeadWeights<B>>,
+    streaming: bool,
+    rooms: Option<Rooms<B>>,
+    ropes: Vec<Turning<B>>,
+    /// `[layer][block]` → index into `ropes`.
+    rope_of: Vec<Vec<Option<usize>>>,
+    trace: Option<Trace>,
+    fed: u64,
+}
+
+struct HeadWeights<B: Backend> {
+    norm: NormWeights<B>,
+    unembedding: Lin<B>,
+}
+
+/// A rotary embedding with its table, grown as positions ask for it.
+struct Turning<B: Backend> {
+    rope: Rope,
+    table: Option<B::Mat>,
+    positions: usize,
+}
+
+impl<B: Backend> Engine<B> {
+    /// Puts a model on a backend. Weights are packed when the first forest comes.
+    ///
+    /// # Errors
+    /// A memory bound that not even one small wave fits.
+    pub fn new(backend: B, spec: ModelSpec, checkpoint: Checkpoint, options: Options) -> Result<Self> {
+        let memory = options.memory.unwrap_or_else(|| free_memory() / 5 * 4);
+        let total: usize = spec.layers.iter().map(|l| weights::layer_bytes(&backend, l)).sum::<usize>() + weights::head_bytes(&backend, &spec);
+        let small = Extent { rows: backend.block_rows(), states: 16, resident_rows: 0, resident_states: 0 };
+        let least = workspace_bytes(&spec, small, backend.block_rows());
+        let streaming = total + least > memory;
+        let mut ropes: Vec<Turning<B>> = Vec::new();
+        let rope_of = spec
+            .layers
+            .iter()
+            .map(|l| {
+                l.blocks
+                    .iter()
+                    .map(|b| match &b.mixer {
+                        Mixer::Attention(a) => a.rope.as_ref().map(|r| match ropes.iter().position(|t| t.rope == *r) {
+                            Some(i) => i,
+                            None => {
+                                ropes.push(Turning { rope: r.clone(), table: None, positions: 0 });
+                                ropes.len() - 1
+                            }
+                        }),
+                        _ => None,
+                    })
+                    .collect()
+            })
+            .collect();
+        Ok(Engine { backend, spec, checkpoint, options, memory, packed: None, head: None, streaming, rooms: None, ropes, rope_of, trace: None, fed: 0 })
+    }
+
+    /// The model.
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    /// Its weights.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// The device.
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// Rows fed through the layers so far.
+    pub fn fed(&self) -> u64 {
+        self.fed
+    }
+
+    /// Calls `trace` with the output of every verb from now on.
+    pub fn set_trace(&mut self, trace: Option<Trace>) {
+        self.trace = trace;
+    }
+
+    /// How this model's waves must be cut.
+    pub fn cut(&self, rows: usize) -> Cut {
+        cut(&self.spec, rows)
+    }
+
+    /// Bytes that the engine holds besides its workspace: packed weights (all of them, or where they stream two groups) and scratch.
+    pub fn weight_bytes(&self) -> usize {
+        let layers = self.spec.layers.iter().map(|l| weights::layer_bytes(&self.backend, l));
+        let head = weights::head_bytes(&self.backend, &self.spec);
+        let widest = self.spec.layers.iter().flat_map(|l| &l.blocks).map(|b| widest_inputs(&b.mixer)).max().unwrap_or(0).max(self.spec.d);
+        let scratch = self.backend.scratch_bytes(widest);
+        if self.streaming { scratch + (2 * layers.max().unwrap_or(0)).max(head) } else { scratch + layers.sum::<usize>() + head }
+    }
+
+    /// Whether weights are packed anew for each wave because they do not fit.
+    pub fn streaming(&self) -> bool {
+        self.streaming
+    }
+
+    /// Waves that fit the memory, with their extent.
+    fn plan(&self, forest: &Forest, readout: &Readout) -> Result<(Vec<Wave>, Extent)> {
+        let mut rows = self.options.wave_rows.unwrap_or(if self.streaming { STREAMING_ROWS } else { WAVE_ROWS }).max(1);
+        let block = self.backend.block_rows();
+        let room = self.memory.saturating_sub(self.weight_bytes());
+        loop {
+            let waves = Waves::plan(forest, readout, self.cut(rows));
+            let extent = extent(&waves);
+            let bytes = workspace_bytes(&self.spec, extent, block);
+            if bytes <= room {
+                return Ok((waves, extent));
+            }
+            if rows <= 128 {
+                let mib = |b: usize| b.div_ceil(1 << 20);
+                return Err(Error::input(format!(
+                    "this model needs {} MiB for its weights and {} MiB for a small wave, but memory is bounded at {} MiB; give --memory more",
+                    mib(self.weight_bytes()),
+                    mib(bytes),
+                    mib(self.memory)
+                )));
+            }
+            rows = (rows / 2).max(128);
+        }
+    }
+
+    fn check(&self, forest: &Forest, waves: &[Wave]) -> Result<()> {
+        if let Some(t) = forest.all_tokens().iter().find(|&&t| t as usize >= self.spec.vocab) {
+            return Err(Error::input(format!("token {t} lies outside the model's vocabulary of {}", self.spec.vocab)));
+        }
+        if let (Some(max), Some(most)) = (self.spec.max_positions, waves.iter().flat_map(|w| &w.positions).max())
+            && *most as usize >= max
+        {
+            return Err(Error::input(format!("a text of {} tokens asks for more than the model's {max} positions", *most as usize + 2)));
+        }
+        Ok(())
+    }
+
+    /// Grows the rotary tables to `positions`; angles are float32 products, as the reference library has them.
+    fn turn(&mut self, positions: usize) -> Result<()> {
+        for t in &mut self.ropes {
+            if t.positions >= positions {
+                continue;
+            }
+            let half = t.rope.dims / 2;
+            let mut table = vec![0.0f32; positions * 2 * half];
+            for (p, row) in table.chunks_exact_mut((2 * half).max(1)).enumerate() {
+                for i in 0..half {
+                    let angle = (p as f32 * t.rope.inv_freq[i]) as f64;
+                    row[i] = (libm::cos(angle) as f32) * t.rope.attention_factor;
+                    row[half + i] = (libm::sin(angle) as f32) * t.rope.attention_factor;
+                }
+            }
+            t.table = Some(self.backend.upload(&table, 2 * half)?);
+            t.positions = positions;
+        }
+        Ok(())
+    }
+
+    fn stopped(&self) -> Result<()> {
+        match &self.options.stop {
+            Some(s) if s.load(Ordering::Relaxed) => Err(Error::Interrupted),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How a model's waves must be cut.
+pub fn cut(spec: &ModelSpec, rows: usize) -> Cut {
+    let mut reach = Some(0u32);
+    let mut grain = None;
+    for b in spec.layers.iter().flat_map(|l| &l.blocks) {
+        let r = match &b.mixer {
+            Mixer::Attention(a) => a.window.map(|w| w as u32),
+            Mixer::Mlp(_) => Some(0),
+            Mixer::Mamba1(m) => {
+                grain = Some(1);
+                Some(m.conv as u32)
+            }
+            Mixer::Mamba2(m) => {
+                grain = Some(SSD_CHUNK as u32);
+                Some((SSD_CHUNK + m.conv) as u32)
+            }
+        };
+        reach = match (reach, r) {
+            (Some(a), Some(b)) => Some(a.max(b)),
+            _ => None,
+        };
+    }
+    Cut { rows, reach, grain }
+}
+
+/// What these waves need at the most.
+pub fn extent(waves: &[Wave]) -> Extent {
+    waves.iter().fold(Extent::default(), |e, w| Extent {
+        rows: e.rows.max(w.tokens.len()),
+        states: e.states.max(w.states as usize),
+        resident_rows: e.resident_rows.max(w.resident_rows as usize),
+        resident_states: e.resident_states.max(w.resident_states as usize),
+    })
+}
+
+fn widest_inputs(mixer: &Mixer) -> usize {
+    match mixer {
+        Mixer::Attention(a) => a.qkv.inputs.max(a.out.inputs),
+        Mixer::Mlp(m) => m.up.inputs.max(m.down.inputs),
+        Mixer::Mamba1(m) => m.in_proj.inputs.max(m.out_proj.inputs),
+        Mixer::Mamba2(m) => m.in_proj.inputs.max(m.out_proj.inputs),
+    }
+}
+
+/// What the system says is free, in bytes; 4 GiB where it does not say.
+fn free_memory() -> usize {
+    let of = |name: &str| -> Option<usize> {
+        let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+        let line = text.lines().find(|l| l.starts_with(name))?;
+        line.split_whitespace().nth(1)?.parse::<usize>().ok().map(|k| k << 10)
+    };
+    of("MemAvailable:").unwrap_or(4 << 30)
+}
+
+impl<B: Backend> Scorer for Engine<B> {
+    fn vocab(&self) -> usize {
+        self.spec.vocab
+    }
+
+    fn max_positions(&self) -> Option<usize> {
+        self.spec.max_positions
+    }
+
+    fn score(&mut self, forest: &Forest, readout: &Readout, sink: &mut dyn Sink) -> Result<()> {
+        let (waves, extent) = self.plan(forest, readout)?;
+        self.check(forest, &waves)?;
+        self.prepare(extent, waves.iter().flat_map(|w| &w.positions).max().map_or(0, |&p| p as usize + 1))?;
+        let mut open: BTreeMap<Slot, (f64, u32)> = BTreeMap::new();
+        for wave in &waves {
+            self.stopped()?;
+            let logs = self.run(wave)?;
+            self.fed += wave.tokens.len() as u64;
+            for (target, log) in wave.targets.iter().zip(logs) {
+                if log.is_nan() {
+                    return Err(Error::input(format!("the model gives no number for token {}: its activations overflow or are not finite", target.token)));
+                }
+                if target.of == 0 {
+                    sink.put(target.slot, SlotValue::Token(log));
+                    continue;
+                }
+                let entry = open.entry(target.slot).or_insert((0.0, 0));
+                entry.0 += log as f64;
+                entry.1 += 1;
+                if entry.1 == target.of {
+                    let (sum, count) = *entry;
+                    open.remove(&target.slot);
+                    sink.put(target.slot, SlotValue::Sum { sum, count });
+                }
+            }
+        }
+        Ok(())
+    }
+}

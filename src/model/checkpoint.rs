@@ -100,7 +100,10 @@ impl Checkpoint {
                 None => extra.push(stored),
                 Some(name) => match resolved.get(&name) {
                     Some((first, e)) if !self.same(e, &entry) => {
-                        return Err(Error::file(&self.shards[entry.shard].path, format!("`{first}` and `{stored}` are one parameter to this model, but differ")));
+                        return Err(Error::file(
+                            &self.shards[entry.shard].path,
+                            format!("`{first}` and `{stored}` are one parameter to this model, but differ"),
+                        ));
                     }
                     Some(_) => {}
                     None => drop(resolved.insert(name, (stored, entry))),
@@ -119,7 +122,10 @@ impl Checkpoint {
     fn refuse_extra(&self, extra: &[String]) -> Result<()> {
         let Some(first) = extra.first() else { return Ok(()) };
         if let Some(q) = extra.iter().find(|n| n.ends_with(".qweight") || n.ends_with(".qzeros")) {
-            return Err(Error::file(&self.front, format!("holds `{q}`: GPTQ or AWQ weights, which are not supported; take the model's f32, f16 or bf16 folder")));
+            return Err(Error::file(
+                &self.front,
+                format!("holds `{q}`: GPTQ or AWQ weights, which are not supported; take the model's f32, f16 or bf16 folder"),
+            ));
         }
         let more = if extra.len() > 1 { format!(" (and {} more)", extra.len() - 1) } else { String::new() };
         Err(Error::file(&self.front, format!("holds `{first}`{more}, which this kind of model does not have by its config.json")))
@@ -213,7 +219,9 @@ impl Checkpoint {
 fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
-        Some((before, after)) => name.strip_prefix(before).and_then(|n| n.strip_suffix(after)).is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit())),
+        Some((before, after)) => {
+            name.strip_prefix(before).and_then(|n| n.strip_suffix(after)).is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+        }
     }
 }
 

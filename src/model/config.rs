@@ -32,16 +32,54 @@ pub struct Config {
 
 /// Keys that no family's arithmetic depends on, each with the reason.
 const IGNORED: &[(&[&str], &str)] = &[
-    (&["architectures", "auto_map", "_name_or_path", "name_or_path", "_commit_hash", "transformers_version", "_from_model_config"], "provenance; nothing named there is executed"),
+    (
+        &["architectures", "auto_map", "_name_or_path", "name_or_path", "_commit_hash", "transformers_version", "_from_model_config"],
+        "provenance; nothing named there is executed",
+    ),
     (&["torch_dtype", "dtype", "use_bfloat16"], "each tensor of the checkpoint states its own element type"),
     (&["use_cache", "return_dict", "output_attentions", "output_hidden_states", "output_scores", "return_dict_in_generate"], "what a forward pass hands back"),
-    (&["torchscript", "chunk_size_feed_forward", "attn_implementation", "_attn_implementation", "_attn_implementation_autoset", "use_flash_attn", "_flash_attn_2_enabled"], "another order of the same arithmetic"),
-    (&["pad_token_id", "sep_token_id", "cls_token_id", "unk_token_id", "decoder_start_token_id", "tokenizer_class", "prefix"], "tokenisation and batching; there is no padding here"),
     (
         &[
-            "max_length", "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty", "temperature", "top_k", "top_p", "typical_p",
-            "repetition_penalty", "length_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences", "forced_bos_token_id",
-            "forced_eos_token_id", "remove_invalid_values", "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens", "max_new_tokens",
+            "torchscript",
+            "chunk_size_feed_forward",
+            "attn_implementation",
+            "_attn_implementation",
+            "_attn_implementation_autoset",
+            "use_flash_attn",
+            "_flash_attn_2_enabled",
+        ],
+        "another order of the same arithmetic",
+    ),
+    (
+        &["pad_token_id", "sep_token_id", "cls_token_id", "unk_token_id", "decoder_start_token_id", "tokenizer_class", "prefix"],
+        "tokenisation and batching; there is no padding here",
+    ),
+    (
+        &[
+            "max_length",
+            "min_length",
+            "do_sample",
+            "early_stopping",
+            "num_beams",
+            "num_beam_groups",
+            "diversity_penalty",
+            "temperature",
+            "top_k",
+            "top_p",
+            "typical_p",
+            "repetition_penalty",
+            "length_penalty",
+            "no_repeat_ngram_size",
+            "encoder_no_repeat_ngram_size",
+            "bad_words_ids",
+            "num_return_sequences",
+            "forced_bos_token_id",
+            "forced_eos_token_id",
+            "remove_invalid_values",
+            "exponential_decay_length_penalty",
+            "suppress_tokens",
+            "begin_suppress_tokens",
+            "max_new_tokens",
         ],
         "generation",
     ),
@@ -316,15 +354,26 @@ impl Config {
         let common: &[(&[&str], &str)] = if self.within.is_empty() { IGNORED } else { &[] };
         let listed = |key: &str| common.iter().chain(ignored).any(|(keys, _)| keys.contains(&key));
         let read = self.read.borrow();
-        let unread: Vec<String> =
-            self.values.keys().filter(|k| !read.contains(*k) && !listed(k)).map(|k| format!("{}{k}", self.within)).filter(|k| !self.accepted.contains(k)).collect();
+        let unread: Vec<String> = self
+            .values
+            .keys()
+            .filter(|k| !read.contains(*k) && !listed(k))
+            .map(|k| format!("{}{k}", self.within))
+            .filter(|k| !self.accepted.contains(k))
+            .collect();
         match unread.as_slice() {
             [] => Ok(()),
-            [one] => Err(self.error(format!("`{one}` is a key that this program does not know; if it does not change the arithmetic, pass --accept-key {one}"))),
+            [one] => {
+                Err(self.error(format!("`{one}` is a key that this program does not know; if it does not change the arithmetic, pass --accept-key {one}")))
+            }
             many => {
                 let names: Vec<String> = many.iter().map(|k| format!("`{k}`")).collect();
                 let flags: Vec<String> = many.iter().map(|k| format!("--accept-key {k}")).collect();
-                Err(self.error(format!("{} are keys that this program does not know; if they do not change the arithmetic, pass {}", names.join(", "), flags.join(" "))))
+                Err(self.error(format!(
+                    "{} are keys that this program does not know; if they do not change the arithmetic, pass {}",
+                    names.join(", "),
+                    flags.join(" ")
+                )))
             }
         }
     }

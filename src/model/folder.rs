@@ -32,7 +32,11 @@ pub(crate) fn check(folder: &Path) -> Result<()> {
     if folder.is_file() {
         return Err(Error::file(
             folder,
-            if gguf(folder) { "is a GGUF file, which is not supported; take the model's safetensors folder" } else { "is a file; a model is a folder with config.json and model.safetensors" },
+            if gguf(folder) {
+                "is a GGUF file, which is not supported; take the model's safetensors folder"
+            } else {
+                "is a file; a model is a folder with config.json and model.safetensors"
+            },
         ));
     }
     if !folder.is_dir() {
@@ -99,7 +103,10 @@ fn read_index(folder: &Path, path: PathBuf) -> Result<WeightFiles> {
     for (tensor, file) in map {
         // A shard is a file of this folder: nothing outside it is opened on an index's word.
         let file = file.as_str().filter(|f| Path::new(f).components().count() == 1 && f.ends_with(".safetensors"));
-        by_file.entry(file.ok_or_else(|| Error::file(&path, format!("`weight_map` names no safetensors file of this folder for `{tensor}`")))?).or_default().push(tensor);
+        by_file
+            .entry(file.ok_or_else(|| Error::file(&path, format!("`weight_map` names no safetensors file of this folder for `{tensor}`")))?)
+            .or_default()
+            .push(tensor);
     }
     let (mut files, mut index) = (vec![], BTreeMap::new());
     for (i, (name, tensors)) in by_file.into_iter().enumerate() {

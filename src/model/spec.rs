@@ -301,6 +301,11 @@ impl Norm {
 }
 
 impl Mixer {
+    /// Whether it looks at other rows than its own.
+    pub fn owns_history(&self) -> bool {
+        !matches!(self, Mixer::Mlp(_))
+    }
+
     /// All tensors of it.
     pub fn params(&self) -> Vec<&Param> {
         match self {

@@ -6,11 +6,11 @@ mod llama;
 mod mamba;
 mod mamba2;
 
+use super::OpenOptions;
 use super::build::Names;
 use super::checkpoint::Naming;
 use super::config::Config;
 use super::spec::{Head, Linear, ModelSpec, Norm, Param};
-use super::OpenOptions;
 use crate::error::Result;
 
 type Reader = fn(&Config, &OpenOptions) -> Result<(ModelSpec, Naming)>;
@@ -29,13 +29,70 @@ const FAMILIES: &[(&str, Reader)] = &[
 
 /// Models that look both ways.
 const BIDIRECTIONAL: &[&str] = &[
-    "albert", "bert", "bert-generation", "big_bird", "caduceus", "camembert", "convbert", "deberta", "deberta-v2", "distilbert", "dream", "electra", "ernie", "esm", "eurobert",
-    "flaubert", "fnet", "funnel", "ibert", "layoutlm", "llada", "longformer", "luke", "megatron-bert", "mobilebert", "modernbert", "mpnet", "mra", "nezha", "nomic_bert",
-    "nystromformer", "rembert", "roberta", "roberta-prelayernorm", "roc_bert", "roformer", "splinter", "squeezebert", "tapas", "xlm", "xlm-roberta", "xlm-roberta-xl", "xmod", "yoso",
+    "albert",
+    "bert",
+    "bert-generation",
+    "big_bird",
+    "caduceus",
+    "camembert",
+    "convbert",
+    "deberta",
+    "deberta-v2",
+    "distilbert",
+    "dream",
+    "electra",
+    "ernie",
+    "esm",
+    "eurobert",
+    "flaubert",
+    "fnet",
+    "funnel",
+    "ibert",
+    "layoutlm",
+    "llada",
+    "longformer",
+    "luke",
+    "megatron-bert",
+    "mobilebert",
+    "modernbert",
+    "mpnet",
+    "mra",
+    "nezha",
+    "nomic_bert",
+    "nystromformer",
+    "rembert",
+    "roberta",
+    "roberta-prelayernorm",
+    "roc_bert",
+    "roformer",
+    "splinter",
+    "squeezebert",
+    "tapas",
+    "xlm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+    "yoso",
 ];
 
 /// Models of two texts.
-const ENCODER_DECODER: &[&str] = &["bart", "blenderbot", "fsmt", "led", "longt5", "m2m_100", "marian", "mbart", "mt5", "pegasus", "prophetnet", "switch_transformers", "t5", "umt5", "whisper"];
+const ENCODER_DECODER: &[&str] = &[
+    "bart",
+    "blenderbot",
+    "fsmt",
+    "led",
+    "longt5",
+    "m2m_100",
+    "marian",
+    "mbart",
+    "mt5",
+    "pegasus",
+    "prophetnet",
+    "switch_transformers",
+    "t5",
+    "umt5",
+    "whisper",
+];
 
 /// Reads config.json by its `model_type`, or as the original Mamba layout, which has none.
 ///

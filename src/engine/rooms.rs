@@ -1,0 +1,162 @@
+//! The workspace: every matrix that a wave needs, of sizes that follow from (spec, wave) alone.
+
+use crate::backend::Backend;
+use crate::error::Result;
+use crate::model::{Attention, Mamba1, Mamba2, Mixer, Mlp, ModelSpec, Residual};
+
+/// What a plan of waves asks for at the most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Rows of a wave.
+    pub rows: usize,
+    /// Scan-state slots of a wave, the carry included.
+    pub states: usize,
+    /// Resident rows.
+    pub resident_rows: usize,
+    /// Resident scan-state slots.
+    pub resident_states: usize,
+}
+
+/// Buffers of one kind of mixer; layers of the same sizes share them.
+pub(super) enum Room<B: Backend> {
+    Attention { qkv: B::Mat, mixed: B::Mat, keys: B::Mat, values: B::Mat },
+    Mlp { hidden: B::Mat },
+    Mamba1 { xz: B::Mat, x: B::Mat, dbc: B::Mat, dt: B::Mat, y: B::Mat, history: B::Mat, states: B::Mat },
+    Mamba2 { proj: B::Mat, y: B::Mat, history: B::Mat, states: B::Mat },
+}
+
+/// History of one block that outlives a wave.
+pub(super) enum Kept<B: Backend> {
+    None,
+    Attention { keys: B::Mat, values: B::Mat },
+    Scan { history: B::Mat, states: B::Mat },
+}
+
+/// Widths of a mixer's buffers, in numbers.
+struct Widths {
+    /// Per row of a block.
+    block: Vec<usize>,
+    /// Per row of a wave, and of the resident store.
+    history: Vec<usize>,
+    /// Per state slot.
+    state: usize,
+}
+
+impl Widths {
+    fn of(mixer: &Mixer) -> Widths {
+        match mixer {
+            Mixer::Attention(a) => {
+                let kv = a.kv_heads * a.head_dim;
+                Widths { block: vec![a.qkv.outputs, a.heads * a.head_dim], history: vec![kv, kv], state: 0 }
+            }
+            Mixer::Mlp(m) => Widths { block: vec![m.width], history: vec![], state: 0 },
+            Mixer::Mamba1(m) => Widths {
+                block: vec![2 * m.d_inner, m.d_inner, m.dt_rank + 2 * m.d_state, m.d_inner, m.d_inner],
+                history: vec![m.d_inner],
+                state: m.d_inner * m.d_state,
+            },
+            Mixer::Mamba2(m) => Widths {
+                block: vec![m.in_proj.outputs, m.d_inner],
+                history: vec![m.d_inner + 2 * m.groups * m.d_state + m.heads],
+                state: m.heads * m.head_dim * m.d_state,
+            },
+        }
+    }
+
+    /// Layers whose key is the same share a room.
+    fn key(&self, mixer: &Mixer) -> (u8, Vec<usize>) {
+        let kind = match mixer {
+            Mixer::Attention(_) => 0,
+            Mixer::Mlp(_) => 1,
+            Mixer::Mamba1(_) => 2,
+            Mixer::Mamba2(_) => 3,
+        };
+        (kind, self.block.iter().chain(&self.history).chain([&self.state]).copied().collect())
+    }
+}
+
+/// All buffers of an engine.
+pub(super) struct Rooms<B: Backend> {
+    pub extent: Extent,
+    /// `[rows, d]`
+    pub residual: B::Mat,
+    /// `[block, d]`, one a parallel block.
+    pub normed: Vec<B::Mat>,
+    pub rooms: Vec<Room<B>>,
+    /// `[layer][block]` → index of its room.
+    pub of: Vec<Vec<usize>>,
+    /// `[layer][block]`
+    pub kept: Vec<Vec<Kept<B>>>,
+}
+
+/// Bytes of the workspace for waves of this extent, with blocks of `block` rows: what [`Rooms::new`] allocates.
+pub fn workspace_bytes(spec: &ModelSpec, extent: Extent, block: usize) -> usize {
+    let block = block.min(extent.rows.max(1));
+    let parallel = spec.layers.iter().any(|l| l.residual == Residual::Parallel);
+    let mut numbers = extent.rows * spec.d + block * spec.d * if parallel { 2 } else { 1 };
+    let mut seen = Vec::new();
+    for b in spec.layers.iter().flat_map(|l| &l.blocks) {
+        let w = Widths::of(&b.mixer);
+        let (history, key) = (w.history.iter().sum::<usize>(), w.key(&b.mixer));
+        if !seen.contains(&key) {
+            numbers += block * w.block.iter().sum::<usize>() + extent.rows * history + extent.states * w.state;
+            seen.push(key);
+        }
+        numbers += extent.resident_rows * history + extent.resident_states * w.state;
+    }
+    4 * numbers
+}
+
+impl<B: Backend> Rooms<B> {
+    pub fn new(backend: &B, spec: &ModelSpec, extent: Extent) -> Result<Self> {
+        let block = backend.block_rows().min(extent.rows.max(1));
+        let parallel = spec.layers.iter().any(|l| l.residual == Residual::Parallel);
+        let normed = (0..if parallel { 2 } else { 1 }).map(|_| backend.mat(block, spec.d)).collect::<Result<_>>()?;
+        let mut this = Rooms { extent, residual: backend.mat(extent.rows, spec.d)?, normed, rooms: Vec::new(), of: Vec::new(), kept: Vec::new() };
+        let mut keys: Vec<(u8, Vec<usize>)> = Vec::new();
+        for layer in &spec.layers {
+            let (mut of, mut kept) = (Vec::new(), Vec::new());
+            for b in &layer.blocks {
+                let key = Widths::of(&b.mixer).key(&b.mixer);
+                let i = match keys.iter().position(|k| *k == key) {
+                    Some(i) => i,
+                    None => {
+                        keys.push(key);
+                        this.rooms.push(room(backend, &b.mixer, block, extent)?);
+                        keys.len() - 1
+                    }
+                };
+                of.push(i);
+                kept.push(keep(backend, &b.mixer, extent)?);
+            }
+            this.of.push(of);
+            this.kept.push(kept);
+        }
+        Ok(this)
+    }
+}
+
+fn room<B: Backend>(backend: &B, mixer: &Mixer, block: usize, extent: Extent) -> Result<Room<B>> {
+    let w = Widths::of(mixer);
+    let of_block = |i: usize| backend.mat(block, w.block[i]);
+    let history = |i: usize| backend.mat(extent.rows, w.history[i]);
+    let states = || backend.mat(extent.states, w.state);
+    Ok(match mixer {
+        Mixer::Attention(Attention { .. }) => Room::Attention { qkv: of_block(0)?, mixed: of_block(1)?, keys: history(0)?, values: history(1)? },
+        Mixer::Mlp(Mlp { .. }) => Room::Mlp { hidden: of_block(0)? },
+        Mixer::Mamba1(Mamba1 { .. }) => {
+            Room::Mamba1 { xz: of_block(0)?, x: of_block(1)?, dbc: of_block(2)?, dt: of_block(3)?, y: of_block(4)?, history: history(0)?, states: states()? }
+        }
+        Mixer::Mamba2(Mamba2 { .. }) => Room::Mamba2 { proj: of_block(0)?, y: of_block(1)?, history: history(0)?, states: states()? },
+    })
+}
+
+fn keep<B: Backend>(backend: &B, mixer: &Mixer, extent: Extent) -> Result<Kept<B>> {
+    let w = Widths::of(mixer);
+    let rows = |i: usize| backend.mat(extent.resident_rows, w.history[i]);
+    Ok(match mixer {
+        Mixer::Attention(_) => Kept::Attention { keys: rows(0)?, values: rows(1)? },
+        Mixer::Mlp(_) => Kept::None,
+        Mixer::Mamba1(_) | Mixer::Mamba2(_) => Kept::Scan { history: rows(0)?, states: backend.mat(extent.resident_states, w.state)? },
+    })
+}
