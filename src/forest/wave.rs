@@ -151,7 +151,7 @@ impl Waves {
     /// Cuts `forest` so that everything in `readout` is computed, and nothing that no reading needs.
     pub fn plan(forest: &Forest, readout: &Readout, cut: Cut) -> Vec<Wave> {
         let by_span = readings_by_span(forest, readout);
-        let fed = fed(forest, &by_span);
+        let fed = fed(forest, readout, &by_span);
         let budget = cut.rows.max(1);
         let mut waves = Vec::new();
         let mut group: Vec<&[SpanId]> = Vec::new();
@@ -178,7 +178,7 @@ impl Waves {
 
     /// Rows that a forest feeds in all, per tree.
     pub fn rows_by_tree(forest: &Forest, readout: &Readout) -> Vec<usize> {
-        let fed = fed(forest, &readings_by_span(forest, readout));
+        let fed = fed(forest, readout, &readings_by_span(forest, readout));
         forest.trees().iter().map(|t| t.iter().map(|s| fed[s.0 as usize] as usize).sum()).collect()
     }
 }
@@ -191,35 +191,27 @@ fn readings_by_span(forest: &Forest, readout: &Readout) -> Vec<Vec<u32>> {
     by_span
 }
 
-/// How many of each span's tokens are fed.
-fn fed(forest: &Forest, by_span: &[Vec<u32>]) -> Vec<u32> {
-    FedPass { forest, by_span, fed: vec![0; forest.spans().len()] }.run()
-}
-
-struct FedPass<'a> {
-    forest: &'a Forest,
-    by_span: &'a [Vec<u32>],
-    fed: Vec<u32>,
-}
-
-impl FedPass<'_> {
-    fn run(mut self) -> Vec<u32> {
-        // Children come after parents, so one backward pass sees every child before its parent.
-        for s in (0..self.fed.len()).rev() {
-            if self.fed[s] > 0 || !self.by_span[s].is_empty() {
-                let mut up = self.forest.spans()[s].parent;
-                while let Some((p, offset)) = up {
-                    if offset > 0 {
-                        let f = &mut self.fed[p.0 as usize];
-                        *f = (*f).max(offset);
-                        break;
-                    }
-                    up = self.forest.span(p).parent;
-                }
-            }
+/// How many of each span's tokens are fed: all that predict a read token of its own, and all that a fed or read branch sees.
+fn fed(forest: &Forest, readout: &Readout, by_span: &[Vec<u32>]) -> Vec<u32> {
+    let mut fed = vec![0u32; forest.spans().len()];
+    // Children come after parents, so one backward pass sees every child before its parent.
+    for s in (0..fed.len()).rev() {
+        let own = by_span[s].iter().map(|&r| readout.readings()[r as usize].tokens.end - 1).max().unwrap_or(0);
+        fed[s] = fed[s].max(own);
+        if fed[s] == 0 && by_span[s].is_empty() {
+            continue;
         }
-        self.fed
+        let mut up = forest.spans()[s].parent;
+        while let Some((p, offset)) = up {
+            if offset > 0 {
+                let f = &mut fed[p.0 as usize];
+                *f = (*f).max(offset);
+                break;
+            }
+            up = forest.span(p).parent;
+        }
     }
+    fed
 }
 
 struct Context<'a> {
