@@ -20,8 +20,11 @@ use std::ops::Range;
 
 /// Query lanes of a task: rows × heads of a group.
 const LANES_MAX: usize = 64;
-/// Keys whose products with four vectors of queries fit the registers.
-const KEYS: usize = 6;
+/// Rows of A that a product of `vectors` columns takes at once: 8 to 16 accumulators keep both multiply-add units busy, and
+/// both numbers divide a tile of keys and every path's lanes.
+const fn rows_at_once(vectors: usize) -> usize {
+    if vectors > 2 { 4 } else { 8 }
+}
 
 /// One piece of work: some rows of a run under one key-value head.
 struct Piece {
@@ -33,13 +36,13 @@ struct Piece {
 /// See the trait.
 pub(super) fn attention(isa: Isa, op: &AttentionOp, wave: &Wave, block: Range<usize>, qkv: &Mat, keys: &History<Mat>, values: &History<Mat>, out: &mut Mat) {
     let group = op.heads / op.kv_heads;
-    let rows_at_once = (LANES_MAX / group).max(1) as u32;
+    let most = (LANES_MAX / group).max(1) as u32;
     let mut pieces = Vec::new();
     let first = wave.runs.partition_point(|r| r.rows.end as usize <= block.start);
     for (i, run) in wave.runs.iter().enumerate().skip(first).take_while(|(_, r)| (r.rows.start as usize) < block.end) {
         let (mut at, end) = (run.rows.start.max(block.start as u32), run.rows.end.min(block.end as u32));
         while at < end {
-            let next = end.min(at + rows_at_once);
+            let next = end.min(at + most);
             pieces.extend((0..op.kv_heads).map(|head| Piece { run: i, rows: at..next, head }));
             at = next;
         }
@@ -123,7 +126,6 @@ impl Task<'_> {
         let (hd, group) = (op.head_dim, op.heads / op.kv_heads);
         let n_rows = self.piece.rows.len();
         let used = n_rows * group;
-        // Two vectors at a time keep the lanes a multiple of both kernels' widths.
         let lanes = used.next_multiple_of(S::LANES);
         let hd_pad = hd.next_multiple_of(S::LANES);
         let first = run.position + self.piece.rows.start - run.rows.start;
@@ -168,7 +170,7 @@ impl Task<'_> {
                 let v = rows_of(self.wave, run, span.clone(), self.values, head * hd, hd, hd_pad, &mut room.v);
                 scores::<S>(k, n, hd, &room.q, lanes, &mut room.s);
                 softmax::<S>(op, span, first, group, used, lanes, &mut room.s, &mut room.max, &mut room.sum, &mut room.factor);
-                outputs::<S>(v, n, hd_pad, used, lanes, &room.s, &room.factor, &mut room.o);
+                outputs::<S>(v, n, hd_pad, lanes, &room.s, &room.factor, &mut room.o);
             }
             tile_at += KEY_TILE;
         }
@@ -228,10 +230,10 @@ unsafe fn scores<S: Simd>(k: Rows, n: usize, hd: usize, q: &[f32], lanes: usize,
             let vectors = ((lanes - lane) / S::LANES).min(wide);
             let (b, out) = (q.as_ptr().add(lane), s.as_mut_ptr().add(lane));
             match vectors {
-                4 => score_columns::<S, 4>(k, n, hd, b, lanes, out),
-                3 => score_columns::<S, 3>(k, n, hd, b, lanes, out),
-                2 => score_columns::<S, 2>(k, n, hd, b, lanes, out),
-                _ => score_columns::<S, 1>(k, n, hd, b, lanes, out),
+                4 => score_columns::<S, { rows_at_once(4) }, 4>(k, n, hd, b, lanes, out),
+                3 => score_columns::<S, { rows_at_once(3) }, 3>(k, n, hd, b, lanes, out),
+                2 => score_columns::<S, { rows_at_once(2) }, 2>(k, n, hd, b, lanes, out),
+                _ => score_columns::<S, { rows_at_once(1) }, 1>(k, n, hd, b, lanes, out),
             }
             lane += vectors * S::LANES;
         }
@@ -239,17 +241,19 @@ unsafe fn scores<S: Simd>(k: Rows, n: usize, hd: usize, q: &[f32], lanes: usize,
 }
 
 #[inline(always)]
-unsafe fn score_columns<S: Simd, const NV: usize>(k: Rows, n: usize, hd: usize, q: *const f32, lanes: usize, s: *mut f32) {
+unsafe fn score_columns<S: Simd, const MR: usize, const NV: usize>(k: Rows, n: usize, hd: usize, q: *const f32, lanes: usize, s: *mut f32) {
     unsafe {
+        if n < MR {
+            for j in 0..n {
+                score_rows::<S, 1, NV>(k, j, hd, q, lanes, s);
+            }
+            return;
+        }
         let mut j = 0;
         while j < n {
-            if j + KEYS <= n {
-                score_rows::<S, KEYS, NV>(k, j, hd, q, lanes, s);
-                j += KEYS;
-            } else {
-                score_rows::<S, 1, NV>(k, j, hd, q, lanes, s);
-                j += 1;
-            }
+            // The last rows may be computed twice; they come out the same.
+            score_rows::<S, MR, NV>(k, j.min(n - MR), hd, q, lanes, s);
+            j += MR;
         }
     }
 }
@@ -331,7 +335,7 @@ unsafe fn softmax<S: Simd>(
 
 /// `o[lane] = o[lane] · factor[lane] + Σ_j p[j, lane] v_j`, j < n.
 #[inline(always)]
-unsafe fn outputs<S: Simd>(v: Rows, n: usize, hd_pad: usize, used: usize, lanes: usize, p: &[f32], factor: &[f32], o: &mut [f32]) {
+unsafe fn outputs<S: Simd>(v: Rows, n: usize, hd_pad: usize, lanes: usize, p: &[f32], factor: &[f32], o: &mut [f32]) {
     unsafe {
         let mut c = 0;
         let wide = if S::LANES == 16 { 4 } else { 2 };
@@ -340,10 +344,10 @@ unsafe fn outputs<S: Simd>(v: Rows, n: usize, hd_pad: usize, used: usize, lanes:
             let b = Rows { at: v.at.add(c), stride: v.stride };
             let (p, out) = (p.as_ptr(), o.as_mut_ptr().add(c));
             match vectors {
-                4 => output_columns::<S, 4>(b, n, used, lanes, hd_pad, p, factor, out),
-                3 => output_columns::<S, 3>(b, n, used, lanes, hd_pad, p, factor, out),
-                2 => output_columns::<S, 2>(b, n, used, lanes, hd_pad, p, factor, out),
-                _ => output_columns::<S, 1>(b, n, used, lanes, hd_pad, p, factor, out),
+                4 => output_columns::<S, { rows_at_once(4) }, 4>(b, n, lanes, hd_pad, p, factor, out),
+                3 => output_columns::<S, { rows_at_once(3) }, 3>(b, n, lanes, hd_pad, p, factor, out),
+                2 => output_columns::<S, { rows_at_once(2) }, 2>(b, n, lanes, hd_pad, p, factor, out),
+                _ => output_columns::<S, { rows_at_once(1) }, 1>(b, n, lanes, hd_pad, p, factor, out),
             }
             c += vectors * S::LANES;
         }
@@ -351,26 +355,9 @@ unsafe fn outputs<S: Simd>(v: Rows, n: usize, hd_pad: usize, used: usize, lanes:
 }
 
 #[inline(always)]
-unsafe fn output_columns<S: Simd, const NV: usize>(v: Rows, n: usize, used: usize, lanes: usize, hd_pad: usize, p: *const f32, factor: &[f32], o: *mut f32) {
-    unsafe {
-        let mut l = 0;
-        while l < used {
-            if l + KEYS <= used {
-                output_rows::<S, KEYS, NV>(v, n, l, lanes, hd_pad, p, factor, o);
-                l += KEYS;
-            } else {
-                output_rows::<S, 1, NV>(v, n, l, lanes, hd_pad, p, factor, o);
-                l += 1;
-            }
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn output_rows<S: Simd, const MR: usize, const NV: usize>(
+unsafe fn output_columns<S: Simd, const MR: usize, const NV: usize>(
     v: Rows,
     n: usize,
-    l: usize,
     lanes: usize,
     hd_pad: usize,
     p: *const f32,
@@ -378,17 +365,19 @@ unsafe fn output_rows<S: Simd, const MR: usize, const NV: usize>(
     o: *mut f32,
 ) {
     unsafe {
-        let mut acc = [[S::splat(0.0); NV]; MR];
-        for i in 0..MR {
-            let f = S::splat(factor[l + i]);
-            for c in 0..NV {
-                acc[i][c] = S::mul(S::load(o.add((l + i) * hd_pad + c * S::LANES)), f);
+        for l in (0..lanes).step_by(MR) {
+            let mut acc = [[S::splat(0.0); NV]; MR];
+            for i in 0..MR {
+                let f = S::splat(factor[l + i]);
+                for c in 0..NV {
+                    acc[i][c] = S::mul(S::load(o.add((l + i) * hd_pad + c * S::LANES)), f);
+                }
             }
-        }
-        tile::<S, MR, NV>(n, p.add(l), (1, lanes), v.at, v.stride, &mut acc);
-        for i in 0..MR {
-            for c in 0..NV {
-                S::store(o.add((l + i) * hd_pad + c * S::LANES), acc[i][c]);
+            tile::<S, MR, NV>(n, p.add(l), (1, lanes), v.at, v.stride, &mut acc);
+            for i in 0..MR {
+                for c in 0..NV {
+                    S::store(o.add((l + i) * hd_pad + c * S::LANES), acc[i][c]);
+                }
             }
         }
     }

@@ -117,17 +117,11 @@ impl<'a> Packed<'a> {
         if room.len() < need {
             room.resize(need, 0.0);
         }
+        let zeros = vec![0.0; inputs];
         room[..need].par_chunks_exact_mut((mr * inputs).max(1)).enumerate().for_each(|(t, out)| {
-            let n = mr.min(rows - t * mr);
-            if n < mr {
-                out.fill(0.0);
-            }
-            for i in 0..n {
-                let row = &x[(t * mr + i) * stride + from..][..inputs];
-                for (k, v) in row.iter().enumerate() {
-                    out[k * mr + i] = *v;
-                }
-            }
+            // Written front to back; spare rows read zeros.
+            let row = |i: usize| if t * mr + i < rows { &x[(t * mr + i) * stride + from..][..inputs] } else { &zeros[..] };
+            if mr == 14 { interleave::<14>(std::array::from_fn(row), out) } else { interleave::<6>(std::array::from_fn(row), out) }
         });
         Packed { data: &room[..need], rows, inputs, mr }
     }
@@ -145,6 +139,15 @@ impl<'a> Packed<'a> {
     /// Tiles that a task takes at once.
     pub(super) fn group(&self) -> usize {
         (GROUP_BYTES / (self.mr * self.inputs * 4).max(1)).clamp(1, 16)
+    }
+}
+
+/// `out[k·MR + i] = rows[i][k]`.
+fn interleave<const MR: usize>(rows: [&[f32]; MR], out: &mut [f32]) {
+    for (k, o) in out.chunks_exact_mut(MR).enumerate() {
+        for i in 0..MR {
+            o[i] = rows[i][k];
+        }
     }
 }
 
