@@ -1,1 +1,36 @@
-//! (in the making)
+//! From what people keep on disk to tokens: a listing of sources, a stream of documents, their tokens with byte offsets, and chunks drawn from them.
+//!
+//! A [`Corpus`] is listed once and in a fixed order; its documents are read one after the other, each file once, so that a corpus may be larger than the
+//! memory as long as one document fits. Text becomes tokens by a [`Tokenizer`]; token files skip it.
+//!
+//! ```no_run
+//! use hilberg::corpus::{Corpus, ReadOptions, TokenizedDocuments, Tokenizer};
+//! # fn main() -> hilberg::Result<()> {
+//! let corpus = Corpus::open(&["books".into()], ReadOptions::default())?;
+//! let tokenizer = Tokenizer::open("models/gpt2".as_ref())?;
+//! for document in TokenizedDocuments::new(corpus.documents(), Some(&tokenizer), 50_257) {
+//!     let document = document?;
+//!     println!("{} {}", document.id, document.tokens.len());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod chunks;
+mod document;
+mod fingerprint;
+mod groups;
+mod jsonl;
+mod listing;
+mod token_files;
+mod tokenized;
+mod tokenizer;
+
+pub use chunks::{Chunk, Drawing, draw};
+pub use document::{Content, Document, Documents};
+pub use fingerprint::{Fingerprint, Fingerprinter};
+pub use groups::{Matched, matched, published};
+pub use listing::{Corpus, Format, ReadOptions, Source};
+pub use token_files::TokenWidth;
+pub use tokenized::{TokenizedDocument, TokenizedDocuments};
+pub use tokenizer::{Encoded, Tokenizer};

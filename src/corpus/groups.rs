@@ -1,0 +1,151 @@
+//! Who meets whom: chunks in groups.
+
+use super::chunks::Chunk;
+use crate::error::{Error, Result};
+use std::collections::BTreeMap;
+
+/// Complete groups of the matched pairing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Matched {
+    /// Each group's K + 1 chunks, as indices into the drawn order, ascending.
+    pub groups: Vec<Vec<usize>>,
+    /// Chunks that fill no group.
+    pub unused: usize,
+}
+
+/// Fills disjoint groups of `foreign` + 1 chunks, no two of one document in a group: each chunk in turn joins the first group that is neither full nor has
+/// a chunk of its document.
+///
+/// A group's chunks depend on the order up to its last one only, and groups fill up in the order in which they were begun; so more chunks
+/// add groups and never change one. (A document always joins the first open group without it, so the open groups that have it are the first few. A group
+/// that fills up therefore has no open one before it: that one would have every document of the full group, and be full itself.) With `foreign` = 0
+/// every chunk is a group.
+///
+/// # Errors
+/// Chunks of fewer than `foreign` + 1 documents.
+pub fn matched(order: &[Chunk], foreign: usize) -> Result<Matched> {
+    // By document: the first group that does not have it, among those not yet full.
+    let mut next: BTreeMap<u32, usize> = BTreeMap::new();
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    let mut full = 0;
+    for (i, chunk) in order.iter().enumerate() {
+        let n = next.entry(chunk.document).or_insert(0);
+        let g = (*n).max(full);
+        if g == groups.len() {
+            groups.push(Vec::with_capacity(foreign + 1));
+        }
+        groups[g].push(i);
+        *n = g + 1;
+        if groups[g].len() == foreign + 1 {
+            debug_assert_eq!(g, full);
+            full += 1;
+        }
+    }
+    if next.len() < foreign + 1 {
+        return Err(Error::input(format!(
+            "{} needed for {foreign} foreign tails, but the chunks come from {} (one document is one file or row); with so few only direct and profile can be estimated",
+            count(foreign + 1),
+            count(next.len())
+        )));
+    }
+    groups.truncate(full);
+    Ok(Matched { unused: order.len() - full * (foreign + 1), groups })
+}
+
+fn count(documents: usize) -> String {
+    match documents {
+        1 => "1 document".into(),
+        n => format!("{n} documents"),
+    }
+}
+
+/// The published pairing of `pieces` pieces: pairs (a, b) of indices, the joint terms of a and the marginal and cross terms of b.
+///
+/// The first half of the pieces is one list, in order; the second half is the other, in an order scattered by a prime stride: pair n takes its
+/// (n·stride mod pairs)-th. The stride is the first prime above 0.618 of the number of pairs that does not divide it. As in the published
+/// scripts, the two pieces of a pair may come from one document. An odd piece is left over.
+pub fn published(pieces: usize) -> Vec<[usize; 2]> {
+    let pairs = pieces / 2;
+    if pairs == 0 {
+        return Vec::new();
+    }
+    let from = (pairs as f64 * 0.618) as usize + 1;
+    let stride = (from.max(2)..).find(|&s| is_prime(s) && !pairs.is_multiple_of(s)).expect("there are infinitely many primes, and few divide a number");
+    (0..pairs).map(|n| [n, pairs + (n as u128 * stride as u128 % pairs as u128) as usize]).collect()
+}
+
+fn is_prime(n: usize) -> bool {
+    n >= 2 && (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn chunks(documents: &[u32]) -> Vec<Chunk> {
+        documents.iter().enumerate().map(|(i, &document)| Chunk { document, start: i as u64 }).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn groups_are_disjoint_of_different_documents_and_stable(documents in prop::collection::vec(0u32..6, 1..80), foreign in 0usize..5, cut in 0usize..80) {
+            let order = chunks(&documents);
+            let have = documents.iter().collect::<BTreeSet<_>>().len();
+            let all = matched(&order, foreign);
+            prop_assert_eq!(all.is_ok(), have > foreign);
+            let Ok(all) = all else { return Ok(()) };
+            let used: BTreeSet<usize> = all.groups.iter().flatten().copied().collect();
+            prop_assert_eq!(used.len() + all.unused, order.len());
+            prop_assert_eq!(used.len(), all.groups.len() * (foreign + 1));
+            for g in &all.groups {
+                prop_assert_eq!(g.iter().map(|&i| documents[i]).collect::<BTreeSet<_>>().len(), foreign + 1);
+                prop_assert!(g.is_sorted());
+            }
+            // What is left could not make another group by itself.
+            let rest: BTreeSet<u32> = (0..order.len()).filter(|i| !used.contains(i)).map(|i| documents[i]).collect();
+            prop_assert!(rest.len() <= foreign);
+            if let Ok(fewer) = matched(&order[..cut.min(order.len())], foreign) {
+                prop_assert_eq!(&fewer.groups[..], &all.groups[..fewer.groups.len()]);
+            }
+        }
+
+        #[test]
+        fn it_is_what_searching_all_open_groups_gives(documents in prop::collection::vec(0u32..7, 1..60), foreign in 0usize..4) {
+            let order = chunks(&documents);
+            let Ok(fast) = matched(&order, foreign) else { return Ok(()) };
+            let mut groups: Vec<Vec<usize>> = Vec::new();
+            for (i, d) in documents.iter().enumerate() {
+                match groups.iter_mut().find(|g| g.len() <= foreign && g.iter().all(|&j| documents[j] != *d)) {
+                    Some(g) => g.push(i),
+                    None => groups.push(vec![i]),
+                }
+            }
+            groups.retain(|g| g.len() == foreign + 1);
+            prop_assert_eq!(fast.groups, groups);
+        }
+    }
+
+    #[test]
+    fn too_few_documents_say_what_is_left() {
+        let said = matched(&chunks(&[3, 3, 3]), 1).unwrap_err().to_string();
+        assert!(said.starts_with("2 documents needed for 1 foreign tails, but the chunks come from 1 document "), "{said}");
+        assert!(said.ends_with("only direct and profile can be estimated"));
+        assert_eq!(matched(&chunks(&[3, 3]), 0).unwrap().groups, [[0], [1]]);
+    }
+
+    #[test]
+    fn published_lists_are_disjoint_and_scattered() {
+        assert_eq!(published(1), [] as [[usize; 2]; 0]);
+        for pieces in [2, 3, 4, 5, 6, 7, 12, 60, 211, 2048] {
+            let pairs = published(pieces);
+            assert_eq!(pairs.len(), pieces / 2);
+            let (a, b): (BTreeSet<_>, BTreeSet<_>) = pairs.iter().map(|p| (p[0], p[1])).unzip();
+            assert_eq!((a.len(), b.len()), (pairs.len(), pairs.len()));
+            assert!(a.is_disjoint(&b));
+        }
+        // 1,024 pairs: 0.618 of them is 632, and 641 is the first prime above.
+        assert_eq!(published(2048)[..3], [[0, 1024], [1, 1024 + 641], [2, 1024 + 258]]);
+    }
+}
