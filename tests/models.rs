@@ -1,0 +1,75 @@
+//! Every model family against its fixtures: folders under `tests/fixtures/models`, found by listing, so that a new family needs no code here.
+
+use std::path::{Path, PathBuf};
+
+use hilberg::model::{self, Mixer, OpenOptions};
+use serde_json::Value;
+
+struct Fixture {
+    folder: PathBuf,
+    options: OpenOptions,
+}
+
+fn fixtures() -> Vec<Fixture> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models");
+    let mut folders: Vec<PathBuf> = std::fs::read_dir(&root).unwrap().map(|e| e.unwrap().path()).filter(|p| p.join("fixture.json").is_file()).collect();
+    folders.sort();
+    assert!(folders.len() >= 30, "{} fixtures in {}", folders.len(), root.display());
+    folders
+        .into_iter()
+        .map(|folder| {
+            let about: Value = serde_json::from_slice(&std::fs::read(folder.join("fixture.json")).unwrap()).unwrap();
+            let rope_length = about.get("rope_length").and_then(Value::as_u64).map(|n| n as usize);
+            Fixture { folder, options: OpenOptions { rope_length, ..Default::default() } }
+        })
+        .collect()
+}
+
+#[test]
+fn every_fixture_opens() {
+    let mut fingerprints = vec![];
+    for f in fixtures() {
+        let (spec, checkpoint) = model::open(&f.folder, &f.options).unwrap_or_else(|e| panic!("{e}"));
+        checkpoint.check_finite(&spec).unwrap();
+        assert_eq!(checkpoint.dtypes().iter().map(|(_, n)| n).sum::<u64>(), model::parameters(&spec), "{}", f.folder.display());
+        fingerprints.push(checkpoint.fingerprint());
+    }
+    let n = fingerprints.len();
+    fingerprints.sort();
+    fingerprints.dedup();
+    assert_eq!(fingerprints.len(), n, "two fixtures have the same fingerprint");
+}
+
+/// dim(z) of MODELS.md's formulas, worked out by hand for one fixture of each kind.
+#[test]
+fn history_state_is_as_stated() {
+    let state = |name: &str, t: u64| {
+        let f = fixtures().into_iter().find(|f| f.folder.ends_with(name)).unwrap();
+        let (spec, _) = model::open(&f.folder, &f.options).unwrap();
+        model::history_state(&spec, t)
+    };
+    assert_eq!(state("gpt2", 100), 2 * 2 * 48 * 100);
+    assert_eq!(state("llama", 100), 2 * 2 * (2 * 12) * 100);
+    assert_eq!(state("mistral", 20), 2 * 2 * (2 * 12) * 20);
+    assert_eq!(state("mistral", 1000), 2 * 2 * (2 * 12) * 37);
+    assert_eq!(state("qwen2", 1000), 2 * (2 * 12) * (1000 + 29));
+    assert_eq!(state("mamba", 1000), 2 * 64 * (16 + 4 - 1));
+    assert_eq!(state("mamba2-groups", 1), 2 * (64 * 24 + (64 + 2 * 2 * 24) * 3));
+}
+
+/// Windows land on the layers that the reference gives them to.
+#[test]
+fn windows_by_layer() {
+    let windows = |name: &str| -> Vec<Option<usize>> {
+        let f = fixtures().into_iter().find(|f| f.folder.ends_with(name)).unwrap();
+        let (spec, _) = model::open(&f.folder, &f.options).unwrap();
+        let of = |m: &Mixer| if let Mixer::Attention(a) = m { Some(a.window) } else { None };
+        spec.layers.iter().flat_map(|l| &l.blocks).filter_map(|b| of(&b.mixer)).collect()
+    };
+    assert_eq!(windows("mistral"), [Some(37), Some(37)]);
+    assert_eq!(windows("mistral-no-window"), [None, None]);
+    assert_eq!(windows("qwen2"), [None, Some(29)]);
+    assert_eq!(windows("qwen2-layer-types"), [Some(50), None]);
+    assert_eq!(windows("qwen2-no-window"), [None, None]);
+    assert_eq!(windows("qwen3-options"), [None, Some(40)]);
+}
