@@ -27,8 +27,7 @@ pub enum Estimator {
 
 impl Estimator {
     /// All of them, in order.
-    pub const ALL: [Estimator; 6] =
-        [Estimator::Direct, Estimator::DirectNgram, Estimator::Vclub, Estimator::L1out, Estimator::Infonce, Estimator::Profile];
+    pub const ALL: [Estimator; 6] = [Estimator::Direct, Estimator::DirectNgram, Estimator::Vclub, Estimator::L1out, Estimator::Infonce, Estimator::Profile];
 
     /// As options and files spell it.
     pub fn name(self) -> &'static str {

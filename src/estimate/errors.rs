@@ -281,8 +281,6 @@ impl Layout {
         }
         let groups = n as f64;
         let rest = 1.0 - pairs / (groups * groups);
-        (n > 1 && rest > 1e-12).then(|| {
-            (0..cells).map(|c| ((own[c] + shared[c]) / (groups * groups * rest)).max(own[c] / (groups * (groups - 1.0)))).collect()
-        })
+        (n > 1 && rest > 1e-12).then(|| (0..cells).map(|c| ((own[c] + shared[c]) / (groups * groups * rest)).max(own[c] / (groups * (groups - 1.0)))).collect())
     }
 }

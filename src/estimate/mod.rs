@@ -14,6 +14,6 @@ pub mod special;
 pub use analysis::{Analysis, Note, Options, Point, SATURATED, Skipped, TOO_FEW_DOCUMENTS, analyse};
 pub use contribution::{Cell, Contributions, Estimator, NgramCorrection};
 pub use data::{Group, Marginal, Member, Pairing, Sums};
-pub use errors::{ErrorModel, Interval, Intervals, Resampling, Resamples};
+pub use errors::{ErrorModel, Interval, Intervals, Resamples, Resampling};
 pub use fit::{Fit, FitRange, Quantity};
 pub use ngram::{CountOfCounts, FOLDS, MAX_N, NgramCounts, NgramEntropies, NgramEntropy, count_ngrams, grassberger, plug_in};
