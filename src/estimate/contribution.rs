@@ -151,6 +151,12 @@ impl Contributions {
         Ok(Contributions { cells, values, groups: sums.groups.len(), shared_error, refused })
     }
 
+    /// What each tail of one group says at one cell, in member order (published pairs have one tail); their mean is the group's
+    /// contribution. Empty where (ℓ, r) does not fit into a chunk.
+    pub fn tails(sums: &Sums, group: usize, cell: Cell, correction: NgramCorrection, ngram: Option<&NgramEntropies>) -> Vec<f64> {
+        GroupView::new(sums, &sums.groups[group]).tails(cell, correction, ngram)
+    }
+
     /// One group's row.
     pub fn row(&self, group: usize) -> &[f64] {
         &self.values[group * self.cells.len()..(group + 1) * self.cells.len()]
@@ -225,16 +231,21 @@ impl<'a> GroupView<'a> {
         self.running[i][to] - self.running[i][from]
     }
 
-    fn value(&self, cell: Cell, correction: NgramCorrection, ngram: Option<&NgramEntropies>) -> f64 {
+    fn tails(&self, cell: Cell, correction: NgramCorrection, ngram: Option<&NgramEntropies>) -> Vec<f64> {
         let (l, end) = (cell.split as usize, cell.split as usize * cell.ratio as usize);
+        if end > self.sums.length as usize {
+            return Vec::new();
+        }
         match self.sums.pairing {
             // The joint term of the first piece stands against the other terms of the second.
-            Pairing::Published => self.tail(1, self.trunk(0, l, end), cell, correction, ngram),
-            Pairing::Matched => {
-                let n = self.members.len();
-                (0..n).map(|j| self.tail(j, self.trunk(j, l, end), cell, correction, ngram)).sum::<f64>() / n as f64
-            }
+            Pairing::Published => vec![self.tail(1, self.trunk(0, l, end), cell, correction, ngram)],
+            Pairing::Matched => (0..self.members.len()).map(|j| self.tail(j, self.trunk(j, l, end), cell, correction, ngram)).collect(),
         }
+    }
+
+    fn value(&self, cell: Cell, correction: NgramCorrection, ngram: Option<&NgramEntropies>) -> f64 {
+        let tails = self.tails(cell, correction, ngram);
+        tails.iter().sum::<f64>() / tails.len() as f64
     }
 
     /// The contribution of the tail of member `j`, given the joint term that it is held against.
@@ -294,4 +305,81 @@ fn check(sums: &Sums) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::estimate::{Marginal, NgramEntropy};
+
+    const NAN: f64 = f64::NAN;
+
+    /// Two chunks of 4 tokens, splits 1 and 2, ratios 2 and 3: every number chosen by hand.
+    fn pair() -> Sums {
+        let member = |document, trunk: [f32; 4], marginal: [[f64; 2]; 2], cross: [[f64; 2]; 2]| Member {
+            document,
+            trunk: trunk.to_vec(),
+            marginal: marginal.iter().map(|m| Marginal { by_ratio: m.to_vec(), first: [m[0], m[0] - 1.0, NAN, NAN, NAN, NAN, NAN, NAN] }).collect(),
+            cross: vec![cross.iter().map(|c| c.to_vec()).collect()],
+        };
+        let members = vec![
+            member(0, [-1.0, -2.0, -3.0, -4.0], [[-5.0, -9.0], [-12.0, NAN]], [[-6.0, -10.0], [-14.0, NAN]]),
+            member(1, [-2.0, -1.0, -1.0, -0.5], [[-2.0, -4.0], [-3.0, NAN]], [[-3.0, -5.0], [-2.0, NAN]]),
+        ];
+        Sums { pairing: Pairing::Matched, length: 4, splits: vec![1, 2], ratios: vec![2, 3], groups: vec![Group { members }] }
+    }
+
+    fn entropies() -> NgramEntropies {
+        let e = |n, grassberger| NgramEntropy { n, grassberger, plug_in: 0.0, se: Some(0.5), blocks: 1, distinct: 1 };
+        NgramEntropies(vec![e(1, 3.0), e(2, 5.0)])
+    }
+
+    #[test]
+    fn every_formula_by_hand() {
+        let c = Contributions::new(&pair(), &Estimator::ALL, NgramCorrection::default(), Some(&entropies())).unwrap();
+        let at = |e, r, l| c.values[c.cells.iter().position(|c| *c == Cell { estimator: e, ratio: r, split: l }).unwrap()];
+        let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-12, "{a} {b}");
+        near(at(Estimator::Direct, 2, 1), ((-2.0 + 5.0) + (-1.0 + 2.0)) / 2.0);
+        near(at(Estimator::Direct, 3, 1), ((-5.0 + 9.0) + (-2.0 + 4.0)) / 2.0);
+        near(at(Estimator::Direct, 2, 2), ((-7.0 + 12.0) + (-1.5 + 3.0)) / 2.0);
+        near(at(Estimator::Vclub, 2, 2), ((-7.0 + 14.0) + (-1.5 + 2.0)) / 2.0);
+        assert_eq!(at(Estimator::L1out, 2, 2), at(Estimator::Vclub, 2, 2));
+        let ln2 = std::f64::consts::LN_2;
+        near(at(Estimator::Infonce, 2, 2), ((ln2 - (1.0 + (-7.0f64).exp()).ln()) + (ln2 - (1.0 + (-0.5f64).exp()).ln())) / 2.0);
+        near(at(Estimator::Profile, 2, 2), ((-7.0 + 3.0) + (-1.5 + 3.0)) / 2.0);
+        // ℓ = 1, r = 2 has a tail of one token: H_1 stands for H_2. first[0] is −5 and −2.
+        near(at(Estimator::DirectNgram, 2, 1), ((-2.0 - (0.8 * -3.0 + 0.2 * -5.0)) + (-1.0 - (0.8 * -3.0 + 0.2 * -2.0))) / 2.0);
+        // ℓ = 2: the first two marginal terms are −13 of −12 (by hand, not by law), −4 of −3.
+        near(at(Estimator::DirectNgram, 2, 2), ((-7.0 - (-12.0 + 13.0 - 0.8 * 5.0 - 0.2 * 13.0)) + (-1.5 - (-3.0 + 4.0 - 0.8 * 5.0 - 0.2 * 4.0))) / 2.0);
+        assert!(c.cells.iter().zip(&c.shared_error).all(|(c, &s)| s == if c.estimator == Estimator::DirectNgram { 0.4 } else { 0.0 }));
+        // Ratio 3 does not fit at ℓ = 2.
+        assert!(!c.cells.iter().any(|c| (c.split, c.ratio) == (2, 3)));
+    }
+
+    #[test]
+    fn published_pairs_cross_their_texts() {
+        let sums = pair().as_published().unwrap();
+        let c = Contributions::new(&sums, &Estimator::ALL, NgramCorrection::default(), None).unwrap();
+        let cells: Vec<_> = c.cells.iter().map(|c| (c.estimator, c.ratio, c.split)).collect();
+        let (d, v) = (Estimator::Direct, Estimator::Vclub);
+        assert_eq!(cells, [(d, 2, 1), (d, 2, 2), (d, 3, 1), (v, 2, 1), (v, 2, 2), (v, 3, 1)]);
+        assert_eq!(c.values, [-2.0 + 2.0, -7.0 + 3.0, -5.0 + 4.0, -2.0 + 3.0, -7.0 + 2.0, -5.0 + 5.0]);
+        let refused: Vec<_> = c.refused.iter().map(|r| r.0).collect();
+        assert_eq!(refused, [Estimator::DirectNgram, Estimator::L1out, Estimator::Infonce, Estimator::Profile]);
+    }
+
+    #[test]
+    fn broken_sums_are_errors() {
+        let says = |change: &dyn Fn(&mut Sums), what: &str| {
+            let mut s = pair();
+            change(&mut s);
+            let e = Contributions::new(&s, &Estimator::ALL, NgramCorrection::default(), None).unwrap_err().to_string();
+            assert!(e.contains(what), "{e}");
+        };
+        says(&|s| s.groups[0].members[1].marginal[0].by_ratio[0] = NAN, "not finite");
+        says(&|s| drop(s.groups[0].members[0].trunk.pop()), "trunk");
+        says(&|s| drop(s.groups[0].members[0].marginal.pop()), "marginal");
+        says(&|s| drop(s.groups[0].members[0].cross[0].pop()), "cross");
+        says(&|s| s.splits = vec![2, 1], "ascend");
+    }
 }

@@ -243,7 +243,8 @@ impl PlantedNetwork {
             .map_err(|e| Error::file(&path, format!("cannot be laid out: {e}")))?;
         // The reference library asks for the framework's name among the metadata.
         let metadata = std::collections::HashMap::from([("format".to_string(), "pt".to_string())]);
-        safetensors::serialize_to_file(views, Some(metadata), &path).map_err(|e| Error::file(&path, format!("cannot be written: {e}")))?;
+        let file = safetensors::serialize(views, Some(metadata)).map_err(|e| Error::file(&path, format!("cannot be laid out: {e}")))?;
+        std::fs::write(&path, file).map_err(Error::io(&path))?;
         super::files::sync(&path)?;
         let path = folder.join("config.json");
         std::fs::write(&path, format!("{:#}\n", self.config)).map_err(Error::io(&path))?;
