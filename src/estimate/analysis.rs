@@ -43,6 +43,8 @@ pub enum Note {
     Saturated,
     /// No error can be given: one group, or every two groups share a document.
     NoError,
+    /// The n-gram entropy comes from a single document: its own error is unknown and not part of the interval.
+    NoNgramError,
 }
 
 /// One estimate of I(ℓ; rℓ), in nats.
@@ -153,6 +155,9 @@ pub fn analyse(sums: &Sums, options: &Options, ngram: Option<&NgramEntropies>) -
             }
             if se.is_none() {
                 notes.push(Note::NoError);
+            }
+            if cell.estimator == Estimator::DirectNgram && ngram.is_some_and(|h| h.0.iter().any(|e| e.se.is_none())) {
+                notes.push(Note::NoNgramError);
             }
             Point {
                 estimator: cell.estimator,

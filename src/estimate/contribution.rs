@@ -377,9 +377,9 @@ mod tests {
             assert!(e.contains(what), "{e}");
         };
         says(&|s| s.groups[0].members[1].marginal[0].by_ratio[0] = NAN, "not finite");
-        says(&|s| drop(s.groups[0].members[0].trunk.pop()), "trunk");
-        says(&|s| drop(s.groups[0].members[0].marginal.pop()), "marginal");
-        says(&|s| drop(s.groups[0].members[0].cross[0].pop()), "cross");
+        says(&|s| s.groups[0].members[0].trunk.truncate(3), "trunk");
+        says(&|s| s.groups[0].members[0].marginal.truncate(1), "marginal");
+        says(&|s| s.groups[0].members[0].cross[0].truncate(1), "cross");
         says(&|s| s.splits = vec![2, 1], "ascend");
     }
 }

@@ -141,7 +141,8 @@ impl Resamples {
             Some(_) => draw(&mean, &influence, &contributions.shared_error, units, how),
             None => Vec::new(),
         };
-        let se = (0..cells).map(|c| variance.as_ref().map(|v| v[c].sqrt().hypot(contributions.shared_error[c]))).collect();
+        let with_shared = |c: usize, v: &Vec<f64>| (v[c] + contributions.shared_error[c] * contributions.shared_error[c]).sqrt();
+        let se = (0..cells).map(|c| variance.as_ref().map(|v| with_shared(c, v))).collect();
         Resamples { mean, se, draws, influence, model, units, documents: layout.members.len(), how }
     }
 
@@ -282,5 +283,90 @@ impl Layout {
         let groups = n as f64;
         let rest = 1.0 - pairs / (groups * groups);
         (n > 1 && rest > 1e-12).then(|| (0..cells).map(|c| ((own[c] + shared[c]) / (groups * groups * rest)).max(own[c] / (groups * (groups - 1.0)))).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::contribution::{Cell, Estimator};
+    use super::super::{Member, Pairing};
+    use super::*;
+
+    /// Groups of the given documents, with given contributions to a single cell.
+    fn resamples(groups: &[(&[u32], f64)], how: Resampling) -> Resamples {
+        let member = |&document: &u32| Member { document, trunk: Vec::new(), marginal: Vec::new(), cross: Vec::new() };
+        let sums = Sums {
+            pairing: Pairing::Matched,
+            length: 0,
+            splits: vec![1],
+            ratios: vec![2],
+            groups: groups.iter().map(|g| Group { members: g.0.iter().map(member).collect() }).collect(),
+        };
+        let contributions = Contributions {
+            cells: vec![Cell { estimator: Estimator::Direct, ratio: 2, split: 1 }],
+            values: groups.iter().map(|g| g.1).collect(),
+            groups: groups.len(),
+            shared_error: vec![0.0],
+            refused: Vec::new(),
+        };
+        Resamples::new(&sums, &contributions, how)
+    }
+
+    #[test]
+    fn disjoint_groups_have_the_usual_error() {
+        let r = resamples(&[(&[0, 1], 1.0), (&[2, 3], 2.0), (&[4, 5], 6.0)], Resampling::default());
+        assert_eq!((r.model, r.units, r.documents), (ErrorModel::Independent, 3, 6));
+        // s² = (4 + 1 + 9) / 2 = 7.
+        assert!((r.se[0].unwrap() - (7.0f64 / 3.0).sqrt()).abs() < 1e-15);
+        // The resamples' own standard deviation: within 5 of its standard errors, about 1/√(2·1000) each.
+        let draws = r.column(0);
+        let sd = (draws.iter().map(|x| (x - 3.0) * (x - 3.0)).sum::<f64>() / 1000.0).sqrt();
+        assert!((sd / r.se[0].unwrap() - 1.0).abs() < 5.0 / 2000f64.sqrt(), "{sd}");
+        // t_{0.975} with two degrees of freedom is 4.3027.
+        let student = r.intervals(0).student.unwrap();
+        assert!((student.hi - 3.0 - 4.302_652_729_749_464 * r.se[0].unwrap()).abs() < 1e-9);
+        assert_eq!(r.intervals(0).chosen(r.units), Some(student));
+    }
+
+    #[test]
+    fn shared_documents_by_hand() {
+        // A ring of 5 documents: each group shares one with its two neighbours. P = 5 · 3.
+        let values = [3.0, 1.0, -1.0, -2.0, -1.0];
+        let groups: Vec<[u32; 2]> = (0..5).map(|i| [i, (i + 1) % 5]).collect();
+        let r = resamples(&groups.iter().zip(values).map(|(g, v)| (&g[..], v)).collect::<Vec<_>>(), Resampling::default());
+        assert_eq!((r.model, r.units), (ErrorModel::Clustered, 5));
+        let sum: f64 = (0..5).map(|i| values[i] * (values[i] + 2.0 * values[(i + 1) % 5])).sum();
+        assert!((r.se[0].unwrap().powi(2) - sum / (25.0 - 15.0)).abs() < 1e-14);
+        // Opposite neighbours: the sum over pairs is negative, and the error that of independent groups.
+        let values = [2.0, -2.0, 2.0, -2.0, 0.0];
+        let r = resamples(&groups.iter().zip(values).map(|(g, v)| (&g[..], v)).collect::<Vec<_>>(), Resampling::default());
+        assert!((r.se[0].unwrap().powi(2) - 16.0 / 20.0).abs() < 1e-14);
+    }
+
+    #[test]
+    fn no_error_where_all_groups_share() {
+        for groups in [&[(&[0u32, 1][..], 1.0)][..], &[(&[0, 1], 1.0), (&[0, 2], 2.0), (&[1, 2], 4.0)]] {
+            let r = resamples(groups, Resampling::default());
+            assert_eq!((r.se[0], r.intervals(0)), (None, Intervals::default()));
+        }
+    }
+
+    #[test]
+    fn quantiles_of_sorted_values() {
+        let x = [1.0, 2.0, 4.0];
+        assert_eq!([0.0, 0.25, 0.5, 0.625, 1.0].map(|p| quantile(&x, p)), [1.0, 1.0, 2.0, 3.0, 4.0]);
+    }
+
+    /// BCa of a skewed mean reaches further on the side of the tail; percentile and BCa are the same where nothing is skewed.
+    #[test]
+    fn bca_follows_the_skew() {
+        let documents: Vec<[u32; 1]> = (0..40).map(|i| [i]).collect();
+        let of = |f: &dyn Fn(usize) -> f64| {
+            let groups: Vec<_> = documents.iter().enumerate().map(|(i, d)| (&d[..], f(i))).collect();
+            resamples(&groups, Resampling { resamples: 4000, ..Default::default() }).intervals(0)
+        };
+        let skewed = of(&|i| libm::exp(3.0 * (i as f64 / 39.0)));
+        let (p, b) = (skewed.percentile.unwrap(), skewed.bca.unwrap());
+        assert!(b.lo > p.lo && b.hi > p.hi, "{skewed:?}");
     }
 }

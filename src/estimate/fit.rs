@@ -162,3 +162,56 @@ fn deviation(x: &[f64]) -> Option<f64> {
     let mean = x.iter().sum::<f64>() / n;
     (x.len() > 1).then(|| (x.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / (n - 1.0)).sqrt())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::errors::{ErrorModel, Resampling};
+    use super::*;
+
+    /// I = 1.5 ℓ^0.7 at ℓ = 2 … 64 (and one point at zero), each unit moving all of them by the same factor.
+    fn resamples() -> (Vec<Cell>, Resamples) {
+        let splits = [1, 2, 4, 8, 16, 32, 64];
+        let cells: Vec<Cell> = splits.iter().map(|&split| Cell { estimator: Estimator::Direct, ratio: 2, split }).collect();
+        let law = |l: u32| if l == 1 { 0.0 } else { 1.5 * libm::pow(l as f64, 0.7) };
+        let mean: Vec<f64> = splits.iter().map(|&l| law(l)).collect();
+        let factors: Vec<f64> = (0..101).map(|i| 0.9 + 0.002 * i as f64).collect();
+        let draws = factors.iter().flat_map(|f| mean.iter().map(move |m| f * m)).collect();
+        let influence = (0..20).flat_map(|u| mean.iter().map(move |m| (u as f64 - 9.5) * 1e-3 * m)).collect();
+        let r = Resamples {
+            se: vec![Some(0.1); mean.len()],
+            mean,
+            draws,
+            influence,
+            model: ErrorModel::Independent,
+            units: 20,
+            documents: 40,
+            how: Resampling { resamples: 101, ..Default::default() },
+        };
+        (cells, r)
+    }
+
+    #[test]
+    fn an_exact_law_comes_back() {
+        let (cells, r) = resamples();
+        let fit = Fit::new(&cells, &r, Estimator::Direct, 2, FitRange::All).unwrap();
+        assert!((fit.exponent.value - 0.7).abs() < 1e-12 && (fit.amplitude.value - 1.5).abs() < 1e-12);
+        assert_eq!((fit.left_out, fit.splits.len(), fit.incomplete_resamples), (vec![1], 6, 0));
+        assert!((fit.r_squared - 1.0).abs() < 1e-12);
+        // A common factor leaves the slope alone and moves the amplitude by itself.
+        assert!(fit.exponent.se.unwrap() < 1e-12);
+        let sd = (0..101).map(|i| (0.9 + 0.002 * i as f64 - 1.0f64).powi(2)).sum::<f64>() / 100.0;
+        assert!((fit.amplitude.se.unwrap() / (1.5 * sd.sqrt()) - 1.0).abs() < 0.01);
+        let a = fit.amplitude.intervals.percentile.unwrap();
+        assert!(a.lo >= 1.35 - 1e-12 && a.hi <= 1.65 + 1e-12 && a.lo < 1.5 && a.hi > 1.5);
+    }
+
+    #[test]
+    fn ranges() {
+        let (cells, r) = resamples();
+        let fit = |range| Fit::new(&cells, &r, Estimator::Direct, 2, range);
+        assert_eq!(fit(FitRange::Splits(4, 16)).unwrap().splits, [4, 8, 16]);
+        assert!(fit(FitRange::Published).unwrap().left_out.is_empty());
+        assert!(fit(FitRange::Splits(1, 2)).is_none() && fit(FitRange::Splits(100, 200)).is_none());
+        assert!(FitRange::Published.contains(512, 2) && !FitRange::Published.contains(512, 3));
+    }
+}

@@ -9,6 +9,9 @@ use serde::Serialize;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+/// Weights grow with the square of the facts: 1,000 take 0.6 GB.
+pub const MOST_PLANTED_FACTS: usize = 1000;
+
 /// One of the processes.
 #[derive(Clone, Debug)]
 pub enum AnyProcess {
@@ -77,10 +80,10 @@ pub fn describe(process: &AnyProcess, splits: &[u32], ratios: &[u32]) -> Result<
 /// `[documents, length]` of u16, or u32 where the vocabulary needs it.
 ///
 /// # Errors
-/// Nothing to draw, or a file that cannot be written.
+/// Nothing to draw, documents of more than 2²⁸ tokens, or a file that cannot be written.
 pub fn draw(process: &AnyProcess, documents: usize, length: usize, seed: u64, out: &Path) -> Result<()> {
-    if documents == 0 || length == 0 {
-        return Err(Error::input("draw at least one document of at least one token"));
+    if documents == 0 || !(1..=1 << 28).contains(&length) {
+        return Err(Error::input(format!("draw at least one document, of 1 to 2^28 tokens, not {documents} of {length}")));
     }
     write_npy(out, [documents, length], process.vocab(), (0..documents).map(|i| process.draw(length, &mut Rng::new(seed, i as u64))))
 }
@@ -88,13 +91,17 @@ pub fn draw(process: &AnyProcess, documents: usize, length: usize, seed: u64, ou
 /// Writes the network that implements the process for texts of up to `positions` rows as a Hugging Face folder.
 ///
 /// # Errors
-/// No positions, a folder that exists or cannot be written.
+/// No positions or more than 2²⁰ (the smallest mean over a past must stand clear of float32 rounding), more than [`MOST_PLANTED_FACTS`]
+/// facts, a folder that exists or cannot be written.
 pub fn plant(process: &AnyProcess, positions: usize, folder: &Path) -> Result<()> {
-    if positions == 0 {
-        return Err(Error::input("a network needs at least one position"));
+    if !(1..=1 << 20).contains(&positions) {
+        return Err(Error::input(format!("a planted network has 1 to 2^20 positions, not {positions}")));
     }
     let network = match process {
         AnyProcess::Markov(p) => markov_network(p, positions),
+        AnyProcess::SantaFe(p) if p.facts() > MOST_PLANTED_FACTS => {
+            return Err(Error::input(format!("a network of {} facts would be too large; plant at most {MOST_PLANTED_FACTS}", p.facts())));
+        }
         AnyProcess::SantaFe(p) => santa_fe_network(p, positions),
     };
     network.write(folder)

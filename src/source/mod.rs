@@ -8,7 +8,7 @@ mod planted;
 mod santa_fe;
 
 pub use exact::{Exact, Process};
-pub use files::{AnyProcess, Known, describe, draw, plant, write_npy};
+pub use files::{AnyProcess, Known, MOST_PLANTED_FACTS, describe, draw, plant, write_npy};
 pub use markov::Markov;
 pub use planted::{PlantedNetwork, markov_network, santa_fe_network};
 pub use santa_fe::SantaFe;

@@ -26,13 +26,13 @@ impl SantaFe {
     /// The process with exponent β, `facts` = M and ε.
     ///
     /// # Errors
-    /// β outside (0, 1), no facts or more than 2³⁰, ε outside (0, ½).
+    /// β outside (0, 1), no facts or more than a million, ε outside (0, ½).
     pub fn new(beta: f64, facts: usize, epsilon: f64) -> Result<Self> {
         if !(beta > 0.0 && beta < 1.0) {
             return Err(Error::input(format!("the Santa Fe exponent must lie between 0 and 1, not be {beta}")));
         }
-        if !(1..=1 << 30).contains(&facts) {
-            return Err(Error::input(format!("a Santa Fe process needs 1 to 2^30 facts, not {facts}")));
+        if !(1..=1_000_000).contains(&facts) {
+            return Err(Error::input(format!("a Santa Fe process has 1 to 1,000,000 facts, not {facts}")));
         }
         if !(epsilon > 0.0 && epsilon < 0.5) {
             return Err(Error::input(format!("ε must lie between 0 and 1/2, not be {epsilon}")));
