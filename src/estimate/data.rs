@@ -62,4 +62,18 @@ impl Sums {
     pub fn fits(&self, split: u32, ratio: u32) -> bool {
         split as u64 * ratio as u64 <= self.length as u64
     }
+
+    /// The same texts under published pairing: of each matched pair (a, b) the joint term of a, the marginal and cross terms of b. For
+    /// comparing the two pairings' errors on one record. `None` where the groups are not matched pairs.
+    pub fn as_published(&self) -> Option<Sums> {
+        let pairs = self.pairing == Pairing::Matched && self.groups.iter().all(|g| g.members.len() == 2);
+        pairs.then(|| {
+            let mut sums = Sums { pairing: Pairing::Published, ..self.clone() };
+            for group in &mut sums.groups {
+                group.members[0].marginal.clear();
+                group.members[0].cross.clear();
+            }
+            sums
+        })
+    }
 }

@@ -1,5 +1,19 @@
 //! From recorded sums to I(ℓ), its errors and its exponent: pure functions; no model, no device, no file.
+//!
+//! [`analyse`] is the front door. It computes every group's contribution to every estimator at every (ℓ, r), their means with
+//! standard errors and intervals, and the exponents; the same sums and options give the same bytes.
 
+mod analysis;
+mod contribution;
 mod data;
+mod errors;
+mod fit;
+mod ngram;
+pub mod special;
 
+pub use analysis::{Analysis, Note, Options, Point, SATURATED, Skipped, TOO_FEW_DOCUMENTS, analyse};
+pub use contribution::{Cell, Contributions, Estimator, NgramCorrection};
 pub use data::{Group, Marginal, Member, Pairing, Sums};
+pub use errors::{ErrorModel, Interval, Intervals, Resamples, Resampling};
+pub use fit::{Fit, FitRange, Quantity};
+pub use ngram::{CountOfCounts, FOLDS, MAX_N, NgramCounts, NgramEntropies, NgramEntropy, count_ngrams, grassberger, plug_in};

@@ -1,0 +1,182 @@
+//! What `hilberg source` lists and writes: exact values, drawn documents, planted folders.
+
+use super::planted::{markov_network, santa_fe_network};
+use super::{Markov, Process, SantaFe};
+use crate::error::{Error, Result};
+use crate::forest::TokenId;
+use crate::rng::Rng;
+use serde::Serialize;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Weights grow with the square of the facts: 1,000 take 0.6 GB.
+pub const MOST_PLANTED_FACTS: usize = 1000;
+
+/// One of the processes.
+#[derive(Clone, Debug)]
+pub enum AnyProcess {
+    /// A Markov chain.
+    Markov(Markov),
+    /// A finite Santa Fe process.
+    SantaFe(SantaFe),
+}
+
+/// What is known exactly at one (ℓ, r), in nats.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Known {
+    /// ℓ.
+    pub split: u32,
+    /// r = L/ℓ.
+    pub ratio: u32,
+    /// I(ℓ; rℓ).
+    pub information: f64,
+    /// What the direct estimate expects with the process' own conditionals.
+    pub direct: f64,
+    /// What vCLUB expects.
+    pub vclub: f64,
+}
+
+impl AnyProcess {
+    /// Token ids, ⊥ included.
+    pub fn vocab(&self) -> usize {
+        match self {
+            AnyProcess::Markov(p) => p.vocab(),
+            AnyProcess::SantaFe(p) => p.vocab(),
+        }
+    }
+
+    /// Draws one document, without ⊥.
+    pub fn draw(&self, length: usize, rng: &mut Rng) -> Vec<TokenId> {
+        match self {
+            AnyProcess::Markov(p) => p.draw(length, rng),
+            AnyProcess::SantaFe(p) => p.draw(length, rng),
+        }
+    }
+}
+
+/// The exact values at every pair of a split and a ratio, by ratio, then split.
+///
+/// # Errors
+/// A split of 0 or a ratio below 2.
+pub fn describe(process: &AnyProcess, splits: &[u32], ratios: &[u32]) -> Result<Vec<Known>> {
+    if splits.contains(&0) || ratios.iter().any(|&r| r < 2) {
+        return Err(Error::input("splits start at 1 token and ratios at 2"));
+    }
+    Ok(ratios
+        .iter()
+        .flat_map(|&ratio| splits.iter().map(move |&split| (split, ratio)))
+        .map(|(split, ratio)| {
+            let (l, end) = (split as u64, split as u64 * ratio as u64);
+            let (information, direct, vclub) = match process {
+                AnyProcess::Markov(p) => (p.information(), p.information(), p.vclub()),
+                AnyProcess::SantaFe(p) => (p.information(l, end), p.direct(l, end), p.vclub(l, end)),
+            };
+            Known { split, ratio, information, direct, vclub }
+        })
+        .collect())
+}
+
+/// Draws `documents` documents of `length` tokens, document i from stream i of the seed, and writes them as a NumPy array
+/// `[documents, length]` of u16, or u32 where the vocabulary needs it.
+///
+/// # Errors
+/// Nothing to draw, documents of more than 2²⁸ tokens, or a file that cannot be written.
+pub fn draw(process: &AnyProcess, documents: usize, length: usize, seed: u64, out: &Path) -> Result<()> {
+    if documents == 0 || !(1..=1 << 28).contains(&length) {
+        return Err(Error::input(format!("draw at least one document, of 1 to 2^28 tokens, not {documents} of {length}")));
+    }
+    write_npy(out, [documents, length], process.vocab(), (0..documents).map(|i| process.draw(length, &mut Rng::new(seed, i as u64))))
+}
+
+/// Writes the network that implements the process for texts of up to `positions` rows as a Hugging Face folder.
+///
+/// # Errors
+/// No positions or more than 2²⁰ (the smallest mean over a past must stand clear of float32 rounding), more than [`MOST_PLANTED_FACTS`]
+/// facts, a folder that exists or cannot be written.
+pub fn plant(process: &AnyProcess, positions: usize, folder: &Path) -> Result<()> {
+    if !(1..=1 << 20).contains(&positions) {
+        return Err(Error::input(format!("a planted network has 1 to 2^20 positions, not {positions}")));
+    }
+    let network = match process {
+        AnyProcess::Markov(p) => markov_network(p, positions),
+        AnyProcess::SantaFe(p) if p.facts() > MOST_PLANTED_FACTS => {
+            return Err(Error::input(format!("a network of {} facts would be too large; plant at most {MOST_PLANTED_FACTS}", p.facts())));
+        }
+        AnyProcess::SantaFe(p) => santa_fe_network(p, positions),
+    };
+    network.write(folder)
+}
+
+/// Writes rows of token ids below `vocab` as a two-dimensional NumPy array (format 1.0), under a temporary name and renamed.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write_npy(path: &Path, shape: [usize; 2], vocab: usize, rows: impl Iterator<Item = Vec<TokenId>>) -> Result<()> {
+    let partial = partial_name(path)?;
+    let narrow = vocab <= 1 << 16;
+    let done = (|| {
+        let mut file = std::io::BufWriter::new(std::fs::File::create(&partial)?);
+        let mut header = format!("{{'descr': '{}', 'fortran_order': False, 'shape': ({}, {}), }}", if narrow { "<u2" } else { "<u4" }, shape[0], shape[1]);
+        // Magic, version and length take 10 bytes; the data start at a multiple of 64 after a newline.
+        let padded = (header.len() + 11).next_multiple_of(64) - 10;
+        header.push_str(&" ".repeat(padded - 1 - header.len()));
+        header.push('\n');
+        file.write_all(b"\x93NUMPY\x01\x00")?;
+        file.write_all(&(padded as u16).to_le_bytes())?;
+        file.write_all(header.as_bytes())?;
+        for row in rows {
+            for t in row {
+                if narrow { file.write_all(&(t as u16).to_le_bytes())? } else { file.write_all(&t.to_le_bytes())? }
+            }
+        }
+        file.into_inner().map_err(|e| e.into_error())?.sync_all()?;
+        std::fs::rename(&partial, path)
+    })();
+    if done.is_err() {
+        // The first error is the one to tell.
+        let _ = std::fs::remove_file(&partial);
+    }
+    done.map_err(Error::io(path))
+}
+
+/// A name beside `path` for what is not whole yet.
+pub(super) fn partial_name(path: &Path) -> Result<PathBuf> {
+    let name = path.file_name().ok_or_else(|| Error::file(path, "is no name for a new file or folder"))?;
+    Ok(path.with_file_name(format!(".{}.{}.partial", name.to_string_lossy(), std::process::id())))
+}
+
+/// Waits until a file is on disk.
+pub(super) fn sync(path: &Path) -> Result<()> {
+    std::fs::File::open(path).and_then(|f| f.sync_all()).map_err(Error::io(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn npy_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.npy");
+        write_npy(&path, [2, 2], 70_000, [vec![1, 69_999], vec![2, 3]].into_iter()).unwrap();
+        let b = std::fs::read(&path).unwrap();
+        assert_eq!(&b[..8], b"\x93NUMPY\x01\x00");
+        let header = u16::from_le_bytes([b[8], b[9]]) as usize;
+        assert_eq!((header + 10) % 64, 0);
+        assert_eq!(std::str::from_utf8(&b[10..10 + header]).unwrap().trim_end(), "{'descr': '<u4', 'fortran_order': False, 'shape': (2, 2), }");
+        let data: Vec<u32> = b[10 + header..].chunks_exact(4).map(|c| u32::from_le_bytes(c.try_into().unwrap())).collect();
+        assert_eq!(data, [1, 69_999, 2, 3]);
+    }
+
+    #[test]
+    fn documents_do_not_depend_on_how_many() {
+        let p = AnyProcess::SantaFe(SantaFe::new(0.5, 10, 1e-6).unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a.npy"), dir.path().join("b.npy"));
+        draw(&p, 2, 16, 5, &a).unwrap();
+        draw(&p, 3, 16, 5, &b).unwrap();
+        let (a, b) = (std::fs::read(a).unwrap(), std::fs::read(b).unwrap());
+        assert_eq!((a.len(), b.len()), (128 + 64, 128 + 96));
+        assert_eq!(a[128..], b[128..128 + 64]);
+    }
+}
