@@ -22,7 +22,6 @@ pub struct Weight {
     inputs: usize,
     /// Columns of the product before a gate halves them.
     outputs: usize,
-    gated: bool,
 }
 
 impl Weight {
@@ -70,7 +69,7 @@ impl Weight {
                 }
             },
         );
-        Ok(Weight { panels: mat, inputs, outputs, gated })
+        Ok(Weight { panels: mat, inputs, outputs })
     }
 
     /// Bytes of a packed operand.

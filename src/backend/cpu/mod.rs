@@ -3,17 +3,220 @@
 //! Verbs are parallel inside (rayon), over rows, heads or channels; every number is one chain of operations in an order that
 //! depends on its own row alone, so neither threads nor blocks can change a bit.
 
-#![allow(dead_code)]
-
 mod attention;
+mod conv;
+mod gate;
 mod gemm;
+#[cfg(test)]
+mod harness;
 mod head;
+mod lanes;
 mod mat;
 mod math;
 mod norm;
+mod piece;
+mod scan;
 pub mod simd;
+mod ssd;
 mod tile;
 
 pub use gemm::Weight;
 pub use mat::Mat;
 pub use simd::Isa;
+
+use super::*;
+use crate::error::Error;
+use gemm::Packed;
+use std::sync::{Mutex, PoisonError};
+
+/// The CPU as a device.
+pub struct Cpu {
+    isa: Isa,
+    pool: rayon::ThreadPool,
+    /// Packed rows of the product at hand; products come one after another.
+    room: Mutex<Vec<f32>>,
+}
+
+impl Cpu {
+    /// The machine's widest path, with `threads` threads (`None`: one a core).
+    ///
+    /// # Errors
+    /// Threads cannot be started.
+    pub fn new(threads: Option<usize>) -> Result<Cpu> {
+        Cpu::with_isa(Isa::detect(), threads)
+    }
+
+    /// A path of choice, which must be among [`Isa::available`].
+    ///
+    /// # Errors
+    /// A path that this machine has not; threads that cannot be started.
+    pub fn with_isa(isa: Isa, threads: Option<usize>) -> Result<Cpu> {
+        if !Isa::available().contains(&isa) {
+            return Err(Error::input(format!("this processor has no {isa} instructions")));
+        }
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.unwrap_or(0))
+            .thread_name(|i| format!("hilberg-{i}"))
+            .build()
+            .map_err(|e| Error::input(format!("cannot start {} threads: {e}", threads.unwrap_or(0))))?;
+        Ok(Cpu { isa, pool, room: Mutex::new(Vec::new()) })
+    }
+
+    /// The instruction path.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Threads of the pool.
+    pub fn threads(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+}
+
+impl Backend for Cpu {
+    type Mat = Mat;
+    type Weight = Weight;
+    type Tables = ();
+
+    fn name(&self) -> String {
+        format!("cpu/{}", self.isa)
+    }
+
+    fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.pool.install(work)
+    }
+
+    fn block_rows(&self) -> usize {
+        // A multiple of the row tile; about four megabytes of activations at widths of two thousand.
+        448
+    }
+
+    fn weight_bytes(&self, inputs: usize, outputs: usize) -> usize {
+        Weight::bytes(self.isa, inputs, outputs)
+    }
+
+    fn scratch_bytes(&self, widest_inputs: usize) -> usize {
+        self.block_rows() * widest_inputs * 4 + self.threads() * (attention::room_bytes(256) + head::room_bytes(0).0)
+    }
+
+    fn mat(&self, rows: usize, cols: usize) -> Result<Mat> {
+        Mat::zeros(rows, cols)
+    }
+
+    fn param(&self, tensor: &Tensor, rows: usize) -> Result<Mat> {
+        let mut m = Mat::zeros(rows, tensor.len() / rows.max(1))?;
+        tensor.widen(0, m.data_mut());
+        Ok(m)
+    }
+
+    fn upload(&self, values: &[f32], cols: usize) -> Result<Mat> {
+        let mut m = Mat::zeros(values.len() / cols.max(1), cols)?;
+        m.data_mut().copy_from_slice(values);
+        Ok(m)
+    }
+
+    fn download(&self, mat: &Mat, rows: Range<usize>) -> Result<Vec<f64>> {
+        Ok(mat.span(rows).iter().map(|&x| x as f64).collect())
+    }
+
+    fn pack(&self, operand: &Operand) -> Result<Weight> {
+        Weight::pack(self.isa, operand)
+    }
+
+    fn tables(&self, _: &Wave) -> Result<()> {
+        Ok(())
+    }
+
+    fn embed(&self, tokens: &[TokenId], positions: &[u32], table: &Tensor, learned: Option<&Tensor>, x: &mut Mat) -> Result<()> {
+        norm::embed(tokens, positions, table, learned, x);
+        Ok(())
+    }
+
+    fn norm(&self, op: &NormOp<Mat>, x: &Mat, first: usize, rows: usize, out: &mut Mat) -> Result<()> {
+        norm::norm(self.isa, op, x, |i| first + i, rows, out);
+        Ok(())
+    }
+
+    fn norm_gather(&self, op: &NormOp<Mat>, x: &Mat, which: &[u32], out: &mut Mat) -> Result<()> {
+        norm::norm(self.isa, op, x, |i| which[i] as usize, which.len(), out);
+        Ok(())
+    }
+
+    fn linear(
+        &self,
+        x: &Mat,
+        from: usize,
+        rows: usize,
+        weight: &Weight,
+        bias: Option<&Mat>,
+        epilogue: Epilogue,
+        out: &mut Mat,
+        out_first: usize,
+    ) -> Result<()> {
+        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let packed = Packed::pack(self.isa, x.data(), x.cols(), from, rows, weight.inputs(), &mut room);
+        gemm::linear(self.isa, &packed, weight, bias.map(|b| b.row(0)), epilogue, out, out_first);
+        Ok(())
+    }
+
+    fn rotary_append(&self, op: &RotaryOp<Mat>, on: &OnDevice<()>, block: Range<usize>, qkv: &mut Mat, keys: &mut Mat, values: &mut Mat) -> Result<()> {
+        norm::rotary_append(self.isa, op, &on.wave.positions, block, qkv, keys, values);
+        Ok(())
+    }
+
+    fn attention(
+        &self,
+        op: &AttentionOp,
+        on: &OnDevice<()>,
+        block: Range<usize>,
+        qkv: &Mat,
+        keys: &History<Mat>,
+        values: &History<Mat>,
+        out: &mut Mat,
+    ) -> Result<()> {
+        attention::attention(self.isa, op, on.wave, block, qkv, keys, values, out);
+        Ok(())
+    }
+
+    fn append(&self, block: Range<usize>, x: &Mat, from: usize, history: &mut Mat) -> Result<()> {
+        conv::append(block, x, from, history)
+    }
+
+    fn conv(&self, op: &ConvOp<Mat>, on: &OnDevice<()>, block: Range<usize>, history: &History<Mat>, out: &mut Mat) -> Result<()> {
+        conv::conv(self.isa, op, on.wave, block, history, out)
+    }
+
+    fn scan(
+        &self,
+        op: &ScanOp<Mat>,
+        on: &OnDevice<()>,
+        block: Range<usize>,
+        x: &Mat,
+        dt: &Mat,
+        bc: (&Mat, usize),
+        z: (&Mat, usize),
+        states: &mut States<Mat>,
+        out: &mut Mat,
+    ) -> Result<()> {
+        scan::scan(self.isa, op, on.wave, block, x, dt, bc, z, states, out)
+    }
+
+    fn ssd(&self, op: &SsdOp<Mat>, on: &OnDevice<()>, block: Range<usize>, history: &History<Mat>, states: &mut States<Mat>, out: &mut Mat) -> Result<()> {
+        ssd::ssd(self.isa, op, on.wave, block, history, states, out)
+    }
+
+    fn gate(&self, op: &GateOp<Mat>, rows: usize, z: &Mat, z_from: usize, y: &mut Mat) -> Result<()> {
+        gate::gate(self.isa, op, rows, z, z_from, y)
+    }
+
+    fn keep(&self, on: &OnDevice<()>, wave: &Mat, resident: &mut Mat) -> Result<()> {
+        conv::keep(on.wave, wave, resident)
+    }
+
+    fn head(&self, op: &HeadOp, x: &Mat, rows: usize, weight: &Weight, bias: Option<&Mat>, ptr: &[u32], targets: &[TokenId], out: &mut Vec<f32>) -> Result<()> {
+        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let packed = Packed::pack(self.isa, x.data(), x.cols(), 0, rows, weight.inputs(), &mut room);
+        out.extend(head::head(self.isa, op, &packed, weight, bias.map(|b| b.row(0)), ptr, targets));
+        Ok(())
+    }
+}

@@ -1,0 +1,228 @@
+//! Options that mean the same in every subcommand that runs a model, and how a model is opened by them.
+
+use crate::backend::Backend;
+use crate::backend::cpu::Cpu;
+use crate::engine::{Engine, Options, Scorer, Sink, Trace};
+use crate::error::{Error, Result};
+use crate::forest::{Forest, Readout};
+use crate::model::{self, Checkpoint, ModelSpec, OpenOptions, StartToken};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+
+/// Where products are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum DeviceChoice {
+    /// The fastest that is there.
+    Auto,
+    /// The processor.
+    Cpu,
+    /// Plain float64 loops: slow, for checking.
+    Float64,
+    /// A CUDA device.
+    Cuda,
+}
+
+/// Operands of products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Precision {
+    /// float32.
+    F32,
+    /// bfloat16.
+    Bf16,
+    /// IEEE binary16.
+    F16,
+}
+
+/// The token before every text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartChoice {
+    /// What config.json names.
+    Auto,
+    /// None: nothing predicts a text's first token.
+    None,
+    /// This id.
+    Id(u32),
+}
+
+impl FromStr for StartChoice {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s {
+            "auto" => Ok(StartChoice::Auto),
+            "none" => Ok(StartChoice::None),
+            _ => s.parse().map(StartChoice::Id).map_err(|_| format!("`{s}` is neither auto, none nor a token id")),
+        }
+    }
+}
+
+/// A number of bytes: `1500M`, `2G`, `1.5GiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bytes(pub usize);
+
+impl FromStr for Bytes {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        let digits = s.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(s.len());
+        let unit = match s[digits..].trim().to_ascii_lowercase().trim_end_matches("ib").trim_end_matches('b') {
+            "" => 1.0,
+            "k" => 1024.0,
+            "m" => 1_048_576.0,
+            "g" => 1_073_741_824.0,
+            "t" => 1_099_511_627_776.0,
+            _ => return Err(format!("`{s}` is not a size; write 500M or 2G")),
+        };
+        let n: f64 = s[..digits].parse().map_err(|_| format!("`{s}` is not a size; write 500M or 2G"))?;
+        let bytes = n * unit;
+        if bytes < 1.0 || bytes > usize::MAX as f64 / 2.0 {
+            return Err(format!("`{s}` is not a size that memory can have"));
+        }
+        Ok(Bytes(bytes as usize))
+    }
+}
+
+/// How a model is opened and run.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ModelArgs {
+    /// Where to compute
+    #[arg(long, value_enum, default_value = "auto", help_heading = "Model and machine")]
+    pub device: DeviceChoice,
+    /// Operands of products; sums and residuals are float32 in any case
+    #[arg(long, value_enum, default_value = "f32", help_heading = "Model and machine")]
+    pub precision: Precision,
+    /// Bound on what the process allocates, mapped weights apart: 500M, 2G [default: four fifths of what is free]
+    #[arg(long, value_name = "SIZE", help_heading = "Model and machine")]
+    pub memory: Option<Bytes>,
+    /// Threads [default: one a core]
+    #[arg(long, value_name = "N", help_heading = "Model and machine", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// Start token: auto (as config.json names it), none, or an id
+    #[arg(long, default_value = "auto", value_name = "auto|none|ID", help_heading = "Model and machine")]
+    pub start: StartChoice,
+    /// A key of config.json that may stay unread (repeatable)
+    #[arg(long, value_name = "KEY", help_heading = "Model and machine")]
+    pub accept_key: Vec<String>,
+    /// Text length for rope scalings that depend on it
+    #[arg(long, value_name = "N", help_heading = "Model and machine")]
+    pub rope_length: Option<usize>,
+}
+
+/// An engine on whichever backend was chosen: the one place where the choice is a value.
+pub enum AnyEngine {
+    /// The processor.
+    Cpu(Engine<Cpu>),
+}
+
+macro_rules! each {
+    ($any:expr, $e:ident => $body:expr) => {
+        match $any {
+            AnyEngine::Cpu($e) => $body,
+        }
+    };
+}
+
+impl AnyEngine {
+    /// The model.
+    pub fn spec(&self) -> &ModelSpec {
+        each!(self, e => e.spec())
+    }
+
+    /// Its weights.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        each!(self, e => e.checkpoint())
+    }
+
+    /// The backend with its instruction path, as fingerprints name it.
+    pub fn backend(&self) -> String {
+        each!(self, e => e.backend().name())
+    }
+
+    /// Rows fed so far.
+    pub fn fed(&self) -> u64 {
+        each!(self, e => e.fed())
+    }
+
+    /// Bytes of weights and scratch.
+    pub fn weight_bytes(&self) -> usize {
+        each!(self, e => e.weight_bytes())
+    }
+
+    /// Sends every verb's output to `trace`.
+    pub fn set_trace(&mut self, trace: Option<Trace>) {
+        each!(self, e => e.set_trace(trace))
+    }
+}
+
+impl Scorer for AnyEngine {
+    fn vocab(&self) -> usize {
+        each!(self, e => e.vocab())
+    }
+    fn max_positions(&self) -> Option<usize> {
+        each!(self, e => e.max_positions())
+    }
+    fn score(&mut self, forest: &Forest, readout: &Readout, sink: &mut dyn Sink) -> Result<()> {
+        each!(self, e => e.score(forest, readout, sink))
+    }
+}
+
+/// A model, opened and checked.
+pub struct OpenModel {
+    /// Its folder as given.
+    pub folder: PathBuf,
+    /// The folder's last name, for tables and files.
+    pub name: String,
+    /// The engine.
+    pub engine: AnyEngine,
+    /// The token before every text, if any.
+    pub start: Option<StartToken>,
+}
+
+/// Set by Ctrl-C and SIGTERM; the second signal ends the process at once.
+pub fn stop_flag() -> Arc<AtomicBool> {
+    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    FLAG.get_or_init(|| {
+        let flag = Arc::new(AtomicBool::new(false));
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            // Where a handler cannot be set, the signal keeps its own meaning: the process ends, and what was journalled stays.
+            let _ = signal_hook::flag::register_conditional_shutdown(signal, 130, flag.clone());
+            let _ = signal_hook::flag::register(signal, flag.clone());
+        }
+        flag
+    })
+    .clone()
+}
+
+/// Opens a model folder: config, tensors, finite weights, start token, device.
+///
+/// # Errors
+/// Whatever is wrong with the folder or the options, as one sentence.
+pub fn open_model(args: &ModelArgs, folder: &Path) -> Result<OpenModel> {
+    if args.precision != Precision::F32 {
+        return Err(Error::input("the processor computes with f32 operands; leave --precision at f32"));
+    }
+    let (spec, checkpoint) = model::open(folder, &OpenOptions { accept_keys: args.accept_key.clone(), rope_length: args.rope_length })?;
+    checkpoint.check_finite(&spec)?;
+    let start = match args.start {
+        StartChoice::None => None,
+        StartChoice::Id(id) => Some(StartToken { id, source: "--start".into() }),
+        StartChoice::Auto => Some(spec.start.clone().ok_or_else(|| {
+            Error::file(folder.join("config.json"), "names neither bos_token_id nor eos_token_id; say --start ID (or --start none where that is allowed)")
+        })?),
+    };
+    if let Some(s) = &start
+        && s.id as usize >= spec.vocab
+    {
+        let what = format!("the start token {} ({}) lies outside the vocabulary of {}; say --start ID", s.id, s.source, spec.vocab);
+        return Err(Error::file(folder.join("config.json"), what));
+    }
+    let options = Options { memory: args.memory.map(|m| m.0), wave_rows: None, stop: Some(stop_flag()) };
+    let threads = args.threads.map(usize::from);
+    let engine = match args.device {
+        DeviceChoice::Auto | DeviceChoice::Cpu => AnyEngine::Cpu(Engine::new(Cpu::new(threads)?, spec, checkpoint, options)?),
+        DeviceChoice::Float64 => unimplemented!(),
+        DeviceChoice::Cuda => return Err(Error::input("this build has no CUDA backend; use --device cpu")),
+    };
+    let name = folder.file_name().or_else(|| folder.parent().and_then(Path::file_name)).map_or_else(|| "model".into(), |n| n.to_string_lossy().into_owned());
+    Ok(OpenModel { folder: folder.to_path_buf(), name, engine, start })
+}
