@@ -35,7 +35,9 @@ pub(super) fn read(c: &Config, options: &OpenOptions) -> Result<(ModelSpec, Nami
 
     let root = Names::under("gpt_neox");
     let embedding = root.tensor("embed_in.weight", &[vocab, d]);
-    let (head, aliases) = head(c.flag("tie_word_embeddings", false)?, &embedding, "embed_out.weight", root.layer_norm("final_layer_norm", d, eps));
+    let (head, mut aliases) = head(c.flag("tie_word_embeddings", false)?, &embedding, "embed_out.weight", root.layer_norm("final_layer_norm", d, eps));
+    // transformers 5 calls the head so in memory, and takes either from a file.
+    aliases.push(("lm_head.weight".to_string(), head.unembedding.parts[0].name.clone()));
     let layer = |i: usize| {
         let p = Names::under(format!("gpt_neox.layers.{i}"));
         let attention = Attention {
