@@ -6,12 +6,20 @@
 #![allow(dead_code)]
 
 mod attention;
+mod conv;
+mod gate;
 mod gemm;
+#[cfg(test)]
+mod harness;
 mod head;
+mod lanes;
 mod mat;
 mod math;
 mod norm;
+mod piece;
+mod scan;
 pub mod simd;
+mod ssd;
 mod tile;
 
 pub use gemm::Weight;

@@ -1,0 +1,191 @@
+//! Mamba-1's selective scan (Gu and Dao 2023, algorithm 2; formulas of the reference implementation's sequential path):
+//! Δ = softplus(dt), h ← e^(Δ A) h + (Δ x) B, y = (C·h + D x) · act(z), for each channel, one token after the other.
+//!
+//! A lane is a channel. States are stored `[N, d_inner]`: number n of all channels together. A task takes a slice of channels
+//! through all rows of the block, run after run, so that a run finds the states that earlier runs saved without any waiting.
+
+use super::lanes::{load, softplus, store};
+use super::math::act;
+use super::piece::pieces;
+use super::simd::{Isa, Kernel, Simd};
+use super::{Mat, mat::Shared};
+use crate::backend::{ScanOp, States};
+use crate::error::Result;
+use crate::forest::{StateRef, Wave};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Channels of one task: wide enough that the rows' cache lines and pages are used well.
+const SLICE: usize = 64;
+
+/// The verb; see the trait. `wave` was planned with grain 1.
+pub(super) fn scan(
+    isa: Isa,
+    op: &ScanOp<Mat>,
+    wave: &Wave,
+    block: Range<usize>,
+    x: &Mat,
+    dt: &Mat,
+    bc: (&Mat, usize),
+    z: (&Mat, usize),
+    states: &mut States<Mat>,
+    out: &mut Mat,
+) -> Result<()> {
+    let (rows, width) = (block.len(), op.d_inner);
+    assert!(x.cols() == width && dt.cols() == width && out.cols() == width && z.1 + width <= z.0.cols() && bc.1 + 2 * op.d_state <= bc.0.cols());
+    assert!([x, dt, bc.0, z.0, out].iter().all(|m| m.rows() >= rows));
+    assert!(states.wave.cols() == width * op.d_state && states.resident.cols() == width * op.d_state);
+    assert!(op.a_log.data().len() == width * op.d_state && op.d_skip.data().len() == width);
+    let shared = Scan {
+        op,
+        wave,
+        block,
+        x,
+        dt,
+        bc,
+        z,
+        here: Shared::new(states.wave.data_mut()),
+        resident: Shared::new(states.resident.data_mut()),
+        out: Shared::new(out.data_mut()),
+    };
+    (0..width.div_ceil(SLICE)).into_par_iter().for_each(|i| isa.run(Slice { scan: &shared, channels: i * SLICE..width.min((i + 1) * SLICE) }));
+    Ok(())
+}
+
+struct Scan<'a> {
+    op: &'a ScanOp<'a, Mat>,
+    wave: &'a Wave,
+    block: Range<usize>,
+    x: &'a Mat,
+    dt: &'a Mat,
+    bc: (&'a Mat, usize),
+    z: (&'a Mat, usize),
+    here: Shared<'a>,
+    resident: Shared<'a>,
+    out: Shared<'a>,
+}
+
+impl Scan<'_> {
+    /// Number n of the channels of a stored state.
+    ///
+    /// # Safety
+    /// Only the task that owns `channels` asks, and drops the slice before it asks again.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn stored(&self, at: StateRef, n: usize, channels: &Range<usize>) -> Option<&mut [f32]> {
+        let (store, slot) = match at {
+            StateRef::Zero => return None,
+            StateRef::Wave(slot) => (&self.here, slot),
+            StateRef::Resident(slot) => (&self.resident, slot),
+        };
+        let row = (slot as usize * self.op.d_state + n) * self.op.d_inner;
+        // SAFETY: the caller's word.
+        Some(unsafe { store.slice(row + channels.start..row + channels.end) })
+    }
+}
+
+/// One slice of channels through the block.
+struct Slice<'a> {
+    scan: &'a Scan<'a>,
+    channels: Range<usize>,
+}
+
+impl Slice<'_> {
+    fn take(&self, from: StateRef, h: &mut [f32]) {
+        for (n, h) in h.chunks_exact_mut(SLICE).enumerate() {
+            let h = &mut h[..self.channels.len()];
+            // SAFETY: this task alone owns these channels.
+            match unsafe { self.scan.stored(from, n, &self.channels) } {
+                Some(s) => h.copy_from_slice(s),
+                None => h.fill(0.0),
+            }
+        }
+    }
+
+    fn save(&self, to: StateRef, h: &[f32]) {
+        for (n, h) in h.chunks_exact(SLICE).enumerate() {
+            // SAFETY: this task alone owns these channels.
+            if let Some(s) = unsafe { self.scan.stored(to, n, &self.channels) } {
+                s.copy_from_slice(&h[..self.channels.len()]);
+            }
+        }
+    }
+}
+
+/// Slot 0 of the wave's states.
+const CARRY: StateRef = StateRef::Wave(0);
+
+impl Kernel for Slice<'_> {
+    type Out = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let (scan, op) = (self.scan, self.scan.op);
+        let a = negative_exp::<S>(op.a_log.data(), op.d_state, &self.channels);
+        let mut h = vec![0.0; op.d_state * SLICE];
+        for piece in pieces(scan.wave, scan.block.clone()) {
+            self.take(if piece.rows.start > piece.run.rows.start { CARRY } else { piece.run.state }, &mut h);
+            let saves = &scan.wave.saves[piece.run.saves.start as usize..piece.run.saves.end as usize];
+            let mut saves = saves[saves.partition_point(|s| s.row < piece.rows.start)..].iter().peekable();
+            for row in piece.rows.clone() {
+                // SAFETY: the verb checked every matrix; a row of the block is written by this task in these channels alone.
+                unsafe { self.step::<S>(row as usize - scan.block.start, &a, &mut h) };
+                while let Some(s) = saves.next_if(|s| s.row == row) {
+                    self.save(s.to, &h);
+                }
+            }
+            if piece.rows.end < piece.run.rows.end {
+                self.save(CARRY, &h);
+            }
+        }
+    }
+}
+
+impl Slice<'_> {
+    /// One token: row i of the block.
+    #[inline(always)]
+    unsafe fn step<S: Simd>(&self, i: usize, a: &[f32], h: &mut [f32]) {
+        let (scan, states) = (self.scan, self.scan.op.d_state);
+        let at = self.channels.start;
+        let bc = &scan.bc.0.row(i)[scan.bc.1..scan.bc.1 + 2 * states];
+        let (x, dt, z, d) = (&scan.x.row(i)[at..], &scan.dt.row(i)[at..], &scan.z.0.row(i)[scan.z.1 + at..], &scan.op.d_skip.data()[at..]);
+        let mut c = 0;
+        while c < self.channels.len() {
+            let n = S::LANES.min(self.channels.len() - c);
+            // SAFETY: c + n channels exist in every slice; h and a have SLICE numbers a state, a multiple of any LANES.
+            unsafe {
+                let delta = softplus::<S>(load::<S>(dt.as_ptr().add(c), n));
+                let input = load::<S>(x.as_ptr().add(c), n);
+                let dx = S::mul(delta, input);
+                // Two sums, of even and of odd n, so that additions need not wait for each other.
+                let mut y = [S::splat(0.0); 2];
+                for k in 0..states {
+                    let (hk, ak) = (h.as_mut_ptr().add(k * SLICE + c), a.as_ptr().add(k * SLICE + c));
+                    let keep = S::exp(S::mul(S::load(ak), delta));
+                    let new = S::fma(keep, S::load(hk), S::mul(dx, S::splat(*bc.get_unchecked(k))));
+                    S::store(hk, new);
+                    y[k & 1] = S::fma(S::splat(*bc.get_unchecked(states + k)), new, y[k & 1]);
+                }
+                let sum = S::fma(load::<S>(d.as_ptr().add(c), n), input, S::add(y[0], y[1]));
+                let y = S::mul(sum, act::<S>(scan.op.act, load::<S>(z.as_ptr().add(c), n)));
+                let to = i * scan.op.d_inner + at + c;
+                store::<S>(scan.out.slice(to..to + n).as_mut_ptr(), n, y);
+            }
+            c += n;
+        }
+    }
+}
+
+/// A = −e^(A_log) of a slice of channels, `[N, SLICE]`; 0 beyond the last channel.
+#[inline(always)]
+fn negative_exp<S: Simd>(a_log: &[f32], states: usize, channels: &Range<usize>) -> Vec<f32> {
+    let mut a = vec![0.0; states * SLICE];
+    for (j, c) in channels.clone().enumerate() {
+        for n in 0..states {
+            a[n * SLICE + j] = a_log[c * states + n];
+        }
+    }
+    for v in a.chunks_exact_mut(S::LANES) {
+        // SAFETY: a whole vector.
+        unsafe { S::store(v.as_mut_ptr(), S::sub(S::splat(0.0), S::exp(S::load(v.as_ptr())))) };
+    }
+    a
+}

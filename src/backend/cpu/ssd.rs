@@ -1,0 +1,248 @@
+//! Mamba-2's dual form (Dao and Gu 2024, "Transformers are SSMs", section 6), convolution included.
+//!
+//! With Δ_t = clamp(softplus(dt_t + bias)), a_t = −e^(A_log) Δ_t, and sums over a chunk of [`SSD_CHUNK`] absolute positions,
+//!
+//!   c_t = Σ_{u ≤ t} a_u
+//!   y_t = e^(c_t) C_t·S + Σ_{s ≤ t} (C_t·B_s) e^(c_t − c_s) Δ_s x_s + D x_t
+//!   S ← e^(c_last) S + Σ_s e^(c_last − c_s) Δ_s B_s ⊗ x_s,
+//!
+//! each sum a chain in the order written, from the chunk's first position on, so that a row's bits depend on its path alone. c is summed in
+//! float64 and its differences are rounded once: in float32 they would lose what c has grown to. A piece of a run that
+//! starts inside a chunk convolves the chunk's earlier rows again. States are stored `[heads, N, head_dim]`.
+//!
+//! Three passes over a batch of pieces: convolution and Δ by rows, C·B by chunks and groups, all the rest by heads; a head
+//! goes through the pieces in order, so that a run finds the states that earlier runs saved.
+
+mod head;
+
+use self::head::{Head, Local};
+use super::conv::Convolver;
+use super::lanes::{load, softplus, store};
+use super::mat::Shared;
+use super::piece::{Piece, lines, pieces};
+use super::simd::{Isa, Kernel, Simd};
+use super::Mat;
+use crate::backend::{History, SSD_CHUNK, SsdOp, States};
+use crate::error::Result;
+use crate::forest::{Segment, StateRef, Store, Wave};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Bytes that [`ssd`] needs besides its arguments, for blocks of up to `block_rows` rows and `threads` threads.
+pub(super) fn ssd_scratch_bytes(op: &SsdOp<Mat>, block_rows: usize, threads: usize) -> usize {
+    let floats = most_rows(block_rows) * (op.conv.weight.rows() + op.heads) + block_rows * op.groups * SSD_CHUNK + op.conv.weight.data().len();
+    let lists = most_rows(block_rows) * (op.conv.taps + 2) * size_of::<&[f32]>();
+    floats * size_of::<f32>() + lists + threads * Local::bytes(op)
+}
+
+/// Rows that a batch convolves at most: any one piece with its partial chunk fits.
+fn most_rows(block_rows: usize) -> usize {
+    2 * block_rows + SSD_CHUNK
+}
+
+/// The verb; see the trait. `wave` was planned with grain [`SSD_CHUNK`] and a reach of at least `SSD_CHUNK + K`.
+pub(super) fn ssd(isa: Isa, op: &SsdOp<Mat>, wave: &Wave, block: Range<usize>, history: &History<Mat>, states: &mut States<Mat>, out: &mut Mat) -> Result<()> {
+    let (inner, width) = (op.heads * op.head_dim, op.conv.weight.rows());
+    assert!(width == inner + 2 * op.groups * op.d_state && op.heads % op.groups == 0 && out.cols() == inner && out.rows() >= block.len());
+    assert!(history.wave.cols() >= width + op.heads && states.wave.cols() == inner * op.d_state && states.resident.cols() == inner * op.d_state);
+    assert!([op.dt_bias, op.a_log, op.d_skip].iter().all(|m| m.data().len() == op.heads));
+    let convolver = Convolver::new(&op.conv);
+    let decay: Vec<f32> = op.a_log.data().iter().map(|&a| -libm::exp(a as f64) as f32).collect();
+    let mut batch = Batch::new(history);
+    let (here, resident, out) = (Shared::new(states.wave.data_mut()), Shared::new(states.resident.data_mut()), Shared::new(out.data_mut()));
+    let (mut mixed, mut delta, mut gram) = (Vec::new(), Vec::new(), Vec::new());
+    let mut rest = pieces(wave, block.clone()).peekable();
+    while let Some(piece) = rest.next() {
+        batch.clear();
+        batch.push(wave, &block, &convolver, history, &piece);
+        while let Some(piece) = rest.next_if(|p| batch.fed.len() + p.rows.len() + p.position as usize % SSD_CHUNK <= most_rows(block.len())) {
+            batch.push(wave, &block, &convolver, history, &piece);
+        }
+        let rows = batch.fed.len();
+        grow(&mut mixed, rows * width);
+        grow(&mut delta, rows * op.heads);
+        grow(&mut gram, block.len() * op.groups * SSD_CHUNK);
+        convolver.run(isa, &batch.taps, &batch.windows, &mut mixed[..rows * width]);
+        delta[..rows * op.heads].par_chunks_mut(16 * op.heads).zip(batch.fed.par_chunks(16)).for_each(|(delta, fed)| {
+            for (delta, line) in delta.chunks_exact_mut(op.heads).zip(fed) {
+                isa.run(Delta { dt: &line[width..width + op.heads], bias: op.dt_bias.data(), limit: op.dt_limit, delta });
+            }
+        });
+        let parts = Parts { mixed: &mixed[..rows * width], delta: &delta[..rows * op.heads], width, op, decay: &decay };
+        let products = Shared::new(&mut gram);
+        (0..batch.chunks.len() * op.groups).into_par_iter().for_each_init(Vec::new, |turned, i| {
+            let chunk = &batch.chunks[i / op.groups];
+            isa.run(head::Gram { parts: &parts, chunk, rows: batch.rows(chunk), group: i % op.groups, turned, products: &products });
+        });
+        let (batch, products) = (&batch, &gram[..]);
+        (0..op.heads).into_par_iter().for_each_init(
+            || Local::new(op),
+            |local, head| isa.run(Head { parts: &parts, batch, products, saves: &wave.saves, here: &here, resident: &resident, out: &out, head, local }),
+        );
+    }
+    Ok(())
+}
+
+fn grow(v: &mut Vec<f32>, len: usize) {
+    if v.len() < len {
+        v.resize(len, 0.0);
+    }
+}
+
+/// What the passes read: rows after the convolution, Δ, and the parameters.
+struct Parts<'a> {
+    /// `[rows, width]`: x, B, C.
+    mixed: &'a [f32],
+    /// `[rows, heads]`
+    delta: &'a [f32],
+    width: usize,
+    op: &'a SsdOp<'a, Mat>,
+    /// −e^(A_log) of each head.
+    decay: &'a [f32],
+}
+
+/// What one piece has of one chunk.
+struct Chunk {
+    /// Its rows from the chunk's beginning on: a range of [`Batch::index`].
+    rows: Range<usize>,
+    /// The first of them that belongs to the piece.
+    first: usize,
+    /// That one's row in the block.
+    out: usize,
+    /// The state before the chunk.
+    start: Start,
+    /// Whether the state after the chunk is asked for.
+    next: bool,
+    /// Who asks: a range of the wave's saves.
+    saves: Range<usize>,
+    /// Whether the next block asks.
+    carry: bool,
+}
+
+enum Start {
+    /// A stored one.
+    Stored(StateRef),
+    /// The one that the chunk before left.
+    Running,
+}
+
+/// Pieces that are worked on together.
+struct Batch<'h> {
+    /// Inputs of the convolution, found by [`Batch::windows`].
+    taps: Vec<&'h [f32]>,
+    /// Window of each row of the batch.
+    windows: Vec<Range<usize>>,
+    /// History row of each row of the batch.
+    fed: Vec<&'h [f32]>,
+    chunks: Vec<Chunk>,
+    /// Rows of the batch by chunk.
+    index: Vec<u32>,
+    /// Row of the batch that holds a row of the wave's or the resident store, so that branches share what they convolve again.
+    known: [Vec<u32>; 2],
+    entered: Vec<(usize, usize)>,
+}
+
+const UNKNOWN: u32 = u32::MAX;
+
+impl<'h> Batch<'h> {
+    fn new(history: &History<Mat>) -> Self {
+        let known = [vec![UNKNOWN; history.wave.rows()], vec![UNKNOWN; history.resident.rows()]];
+        Batch { taps: Vec::new(), windows: Vec::new(), fed: Vec::new(), chunks: Vec::new(), index: Vec::new(), known, entered: Vec::new() }
+    }
+
+    fn clear(&mut self) {
+        for (store, row) in self.entered.drain(..) {
+            self.known[store][row] = UNKNOWN;
+        }
+        self.taps.clear();
+        self.windows.clear();
+        self.fed.clear();
+        self.chunks.clear();
+        self.index.clear();
+    }
+
+    /// Rows of the batch that a chunk has.
+    fn rows(&self, chunk: &Chunk) -> &[u32] {
+        &self.index[chunk.rows.clone()]
+    }
+
+    fn push(&mut self, wave: &Wave, block: &Range<usize>, convolver: &Convolver, history: &'h History<Mat>, piece: &Piece) {
+        const CHUNK: u32 = SSD_CHUNK as u32;
+        let boundary = piece.position / CHUNK * CHUNK;
+        let from = convolver.reach(boundary);
+        let path = piece.path(wave, from);
+        let base = self.taps.len();
+        self.taps.extend(lines(&path, history));
+        let first = self.index.len();
+        self.enter(&path, base, from, boundary, convolver);
+        // A run that entered this chunk in an earlier block has left the state before it there, unless it began inside the chunk.
+        let mut start = Start::Stored(if boundary > piece.run.position { StateRef::Wave(0) } else { piece.run.state });
+        let saves = piece.run.saves.start as usize..piece.run.saves.end as usize;
+        let mut at = boundary;
+        while at < piece.end() {
+            let end = (at + CHUNK).min(piece.end());
+            let first_row = at.max(piece.position);
+            let last_row = piece.rows.start + (end - 1 - piece.position);
+            let whole = end == at + CHUNK;
+            let found = |row: u32| saves.start + wave.saves[saves.clone()].partition_point(|s| s.row < row);
+            let mine = if whole { found(last_row)..found(last_row + 1) } else { 0..0 };
+            // The carry is what a later block finds before its first whole chunk.
+            let carry = whole && end + CHUNK > piece.end() && piece.rows.end < piece.run.rows.end;
+            self.chunks.push(Chunk {
+                rows: first + (at - boundary) as usize..first + (end - boundary) as usize,
+                first: (first_row - at) as usize,
+                out: (piece.rows.start + (first_row - piece.position)) as usize - block.start,
+                start,
+                next: whole && (end < piece.end() || !mine.is_empty() || carry),
+                saves: mine,
+                carry,
+            });
+            start = Start::Running;
+            at = end;
+        }
+    }
+
+    /// Adds the rows of a path from position `boundary` on to the index, and to the batch those that it has not yet.
+    fn enter(&mut self, path: &[Segment], base: usize, from: u32, boundary: u32, convolver: &Convolver) {
+        for s in path {
+            let store = usize::from(s.store == Store::Resident);
+            for p in s.position.max(boundary)..s.position + s.len {
+                let row = (s.row + (p - s.position)) as usize;
+                if self.known[store][row] == UNKNOWN {
+                    self.known[store][row] = self.fed.len() as u32;
+                    self.entered.push((store, row));
+                    self.fed.push(self.taps[base + (p - from) as usize]);
+                    self.windows.push(convolver.window(base, from, p));
+                }
+                self.index.push(self.known[store][row]);
+            }
+        }
+    }
+}
+
+/// Δ of one row.
+struct Delta<'a> {
+    dt: &'a [f32],
+    bias: &'a [f32],
+    limit: (f32, f32),
+    delta: &'a mut [f32],
+}
+
+impl Kernel for Delta<'_> {
+    type Out = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let heads = self.delta.len();
+        assert!(self.dt.len() == heads && self.bias.len() == heads);
+        let mut h = 0;
+        while h < heads {
+            let n = S::LANES.min(heads - h);
+            // SAFETY: h + n ≤ heads.
+            unsafe {
+                let soft = softplus::<S>(S::add(load::<S>(self.dt.as_ptr().add(h), n), load::<S>(self.bias.as_ptr().add(h), n)));
+                store::<S>(self.delta.as_mut_ptr().add(h), n, S::min(S::max(soft, S::splat(self.limit.0)), S::splat(self.limit.1)));
+            }
+            h += n;
+        }
+    }
+}
