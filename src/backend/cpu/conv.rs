@@ -127,3 +127,26 @@ impl Kernel for Row<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness::{Layer, VOCABULARY, naive_conv, normal};
+    use super::*;
+    use crate::forest::Cut;
+
+    #[test]
+    fn every_row_is_near_the_truth_and_alone_in_the_world() {
+        for (width, taps, biased) in [(37, 4, true), (64, 2, false), (8, 7, true)] {
+            let table = normal(VOCABULARY, width + 3, 1, 0.0, 1.0);
+            let (weight, bias) = (normal(width, taps, 2, 0.0, 0.5), normal(1, width, 3, 0.0, 0.5));
+            let bias = biased.then_some(&bias);
+            let op = ConvOp { taps, weight: &weight, bias, act: Act::Silu };
+            let layer = Layer { table: &table, history: 0..width + 3, state: 0, out: width, cut: Cut { rows: 0, reach: Some(taps as u32), grain: None } };
+            layer.check(
+                |isa, wave, block, _, history, _, out| conv(isa, &op, wave, block, history, out).unwrap(),
+                |x| naive_conv(x, &weight, bias),
+                |x| naive_conv(x, &weight, bias),
+            );
+        }
+    }
+}
