@@ -3,11 +3,11 @@
 //! y_t = act(b + Σ_k w[k] x_{t−K+1+k}): bias first, then the taps from the oldest to the newest; taps before position 0 are
 //! left out. A lane is a channel, so a row's bits depend on nothing but its K inputs.
 
-use super::Mat;
 use super::lanes::{load, store};
 use super::math::act;
 use super::piece::{lines, pieces};
 use super::simd::{Isa, Kernel, Simd};
+use super::Mat;
 use crate::backend::{Act, ConvOp, History};
 use crate::error::Result;
 use crate::forest::Wave;
@@ -124,6 +124,29 @@ impl Kernel for Row<'_> {
                 store::<S>(out.as_mut_ptr().add(c), n, act::<S>(of.act, sum));
             }
             c += n;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness::{Layer, VOCABULARY, naive_conv, normal};
+    use super::*;
+    use crate::forest::Cut;
+
+    #[test]
+    fn every_row_is_near_the_truth_and_alone_in_the_world() {
+        for (width, taps, biased) in [(37, 4, true), (64, 2, false), (8, 7, true)] {
+            let table = normal(VOCABULARY, width + 3, 1, 0.0, 1.0);
+            let (weight, bias) = (normal(width, taps, 2, 0.0, 0.5), normal(1, width, 3, 0.0, 0.5));
+            let bias = biased.then_some(&bias);
+            let op = ConvOp { taps, weight: &weight, bias, act: Act::Silu };
+            let layer = Layer { table: &table, history: 0..width + 3, state: 0, out: width, cut: Cut { rows: 0, reach: Some(taps as u32), grain: None } };
+            layer.check(
+                |isa, wave, block, _, history, _, out| conv(isa, &op, wave, block, history, out).unwrap(),
+                |x| naive_conv(x, &weight, bias),
+                |x| naive_conv(x, &weight, bias),
+            );
         }
     }
 }

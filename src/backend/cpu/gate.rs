@@ -78,3 +78,51 @@ fn mean_square<S: Simd>(y: &[f32]) -> f32 {
         S::sum(sum) / y.len() as f32
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness::{Real, normal, silu};
+    use super::*;
+    use crate::backend::Act;
+
+    fn naive<R: Real>(op: &GateOp<Mat>, y: &[f32], z: &[f32]) -> Vec<R> {
+        let width = y.len() / op.groups;
+        let gated = |c: usize| R::of(y[c]) * silu(R::of(z[c]));
+        let Some(w) = op.norm else { return (0..y.len()).map(gated).collect() };
+        let value = |c: usize| if op.norm_first { R::of(y[c]) } else { gated(c) };
+        let scale = |g: usize| {
+            let sum = (g * width..(g + 1) * width).fold(R::of(0.0), |s, c| s + value(c) * value(c));
+            R::of(1.0) / (sum / R::of(width as f32) + R::of(op.eps)).sqrt()
+        };
+        let normed = |c: usize| value(c) * scale(c / width) * R::of(w.data()[c]);
+        (0..y.len()).map(|c| if op.norm_first { normed(c) * silu(R::of(z[c])) } else { normed(c) }).collect()
+    }
+
+    #[test]
+    fn every_gate_is_near_the_truth_and_alone_in_the_world() {
+        let (rows, cols, from) = (41, 66, 3);
+        let (y, z, w) = (normal(rows, cols, 1, 0.1, 2.0), normal(rows, cols + from, 2, 0.0, 2.0), normal(1, cols, 3, 1.0, 0.3));
+        for (norm, norm_first, groups) in [(None, false, 1), (Some(&w), false, 1), (Some(&w), false, 3), (Some(&w), true, 1), (Some(&w), true, 2)] {
+            let op = GateOp { norm, eps: 1e-5, groups, norm_first, act: Act::Silu };
+            for isa in Isa::available() {
+                let apply = |rows: std::ops::Range<usize>| {
+                    let (mut a, mut b) = (Mat::zeros(rows.len(), cols).unwrap(), Mat::zeros(rows.len(), cols + from).unwrap());
+                    a.data_mut().copy_from_slice(y.span(rows.clone()));
+                    b.data_mut().copy_from_slice(z.span(rows.clone()));
+                    gate(isa, &op, rows.len(), &b, from, &mut a).unwrap();
+                    a
+                };
+                let all = apply(0..rows);
+                for i in 0..rows {
+                    assert_eq!(all.row(i), apply(i..i + 1).row(0));
+                    let (narrow, wide): (Vec<f32>, Vec<f64>) = (naive(&op, y.row(i), &z.row(i)[from..]), naive(&op, y.row(i), &z.row(i)[from..]));
+                    let largest = wide.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+                    for c in 0..cols {
+                        let budget = 2.0 * (narrow[c].wide() - wide[c]).abs() + 8.0 * f64::powi(2.0, -24) * largest;
+                        assert!((all.row(i)[c] as f64 - wide[c]).abs() <= budget, "groups {groups}, norm first {norm_first}, on {isa}: row {i} column {c}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -189,3 +189,57 @@ fn negative_exp<S: Simd>(a_log: &[f32], states: usize, channels: &Range<usize>) 
     }
     a
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness::{Layer, Real, VOCABULARY, normal, silu, softplus};
+    use super::*;
+    use crate::backend::Act;
+    use crate::forest::Cut;
+
+    fn naive<R: Real>(op: &ScanOp<Mat>, inputs: &[&[f32]]) -> Vec<Vec<R>> {
+        let (d, n) = (op.d_inner, op.d_state);
+        let mut h = vec![R::of(0.0); d * n];
+        let mut row = |input: &[f32]| {
+            let mut y = Vec::new();
+            for c in 0..d {
+                let (x, delta, z) = (R::of(input[c]), softplus(R::of(input[d + c])), R::of(input[2 * d + 2 * n + c]));
+                let mut sum = R::of(0.0);
+                for k in 0..n {
+                    let a = -R::of(op.a_log.row(c)[k]).exp();
+                    let h = &mut h[c * n + k];
+                    *h = (a * delta).exp() * *h + delta * R::of(input[2 * d + k]) * x;
+                    sum = sum + R::of(input[2 * d + n + k]) * *h;
+                }
+                y.push((sum + R::of(op.d_skip.data()[c]) * x) * silu(z));
+            }
+            y
+        };
+        inputs.iter().map(|x| row(x)).collect()
+    }
+
+    #[test]
+    fn every_row_is_near_the_truth_and_alone_in_the_world() {
+        for (d_inner, d_state) in [(72, 16), (19, 5)] {
+            let table = normal(VOCABULARY, 3 * d_inner + 2 * d_state, 1, -1.0, 1.5);
+            // e^(A_log) up to 16 or so, as trained models have.
+            let (a_log, d_skip) = (normal(d_inner, d_state, 2, 1.0, 1.0), normal(1, d_inner, 3, 1.0, 0.5));
+            let op = ScanOp { d_inner, d_state, a_log: &a_log, d_skip: &d_skip, act: Act::Silu };
+            let cut = Cut { rows: 0, reach: Some(4), grain: Some(1) };
+            let layer = Layer { table: &table, history: 0..0, state: d_inner * d_state, out: d_inner, cut };
+            let part = |m: &Mat, columns: Range<usize>| {
+                let mut p = Mat::zeros(m.rows(), columns.len()).unwrap();
+                (0..m.rows()).for_each(|i| p.row_mut(i).copy_from_slice(&m.row(i)[columns.clone()]));
+                p
+            };
+            layer.check(
+                |isa, wave, block, m, _, states, out| {
+                    let (x, dt) = (part(m, 0..d_inner), part(m, d_inner..2 * d_inner));
+                    scan(isa, &op, wave, block, &x, &dt, (m, 2 * d_inner), (m, 2 * (d_inner + d_state)), states, out).unwrap();
+                },
+                |x| naive(&op, x),
+                |x| naive(&op, x),
+            );
+        }
+    }
+}

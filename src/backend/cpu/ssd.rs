@@ -16,12 +16,12 @@
 mod head;
 
 use self::head::{Head, Local};
-use super::Mat;
 use super::conv::Convolver;
 use super::lanes::{load, softplus, store};
 use super::mat::Shared;
 use super::piece::{Piece, lines, pieces};
 use super::simd::{Isa, Kernel, Simd};
+use super::Mat;
 use crate::backend::{History, SSD_CHUNK, SsdOp, States};
 use crate::error::Result;
 use crate::forest::{Segment, StateRef, Store, Wave};
@@ -244,5 +244,74 @@ impl Kernel for Delta<'_> {
             }
             h += n;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::harness::{Layer, Real, VOCABULARY, naive_conv, normal, softplus};
+    use super::*;
+    use crate::backend::{Act, ConvOp};
+    use crate::forest::Cut;
+
+    /// One token after the other, as the reference implementation generates.
+    fn naive<R: Real>(op: &SsdOp<Mat>, inputs: &[&[f32]]) -> Vec<Vec<R>> {
+        let (p, n, width) = (op.head_dim, op.d_state, op.conv.weight.rows());
+        let inner = op.heads * p;
+        let mixed = naive_conv::<R>(inputs, op.conv.weight, op.conv.bias);
+        let mut state = vec![R::of(0.0); inner * n];
+        let mut row = |m: &[R], input: &[f32]| {
+            let mut y = Vec::new();
+            for head in 0..op.heads {
+                let group = head / (op.heads / op.groups);
+                let (b, c) = (&m[inner + group * n..], &m[inner + (op.groups + group) * n..]);
+                let delta = softplus(R::of(input[width + head]) + R::of(op.dt_bias.data()[head]));
+                let (low, high) = (R::of(op.dt_limit.0), R::of(op.dt_limit.1));
+                let delta = if delta < low { low } else { delta };
+                let delta = if delta > high { high } else { delta };
+                let decay = (-R::of(op.a_log.data()[head]).exp() * delta).exp();
+                for j in head * p..(head + 1) * p {
+                    let mut sum = R::of(0.0);
+                    for k in 0..n {
+                        let h = &mut state[j * n + k];
+                        *h = decay * *h + delta * b[k] * m[j];
+                        sum = sum + c[k] * *h;
+                    }
+                    y.push(sum + R::of(op.d_skip.data()[head]) * m[j]);
+                }
+            }
+            y
+        };
+        mixed.iter().zip(inputs).map(|(m, x)| row(m, x)).collect()
+    }
+
+    fn check(heads: usize, head_dim: usize, groups: usize, d_state: usize, dt_limit: (f32, f32)) {
+        let (inner, taps) = (heads * head_dim, 4);
+        let width = inner + 2 * groups * d_state;
+        let table = normal(VOCABULARY, width + heads, 1, 0.0, 1.0);
+        let (weight, bias) = (normal(width, taps, 2, 0.0, 0.5), normal(1, width, 3, 0.0, 0.2));
+        // Δ about 0.03, decays from slow to e^−16 Δ a token, as trained models have.
+        let (dt_bias, a_log, d_skip) = (normal(1, heads, 4, -3.0, 1.0), normal(1, heads, 5, 1.0, 1.0), normal(1, heads, 6, 1.0, 0.5));
+        let conv = ConvOp { taps, weight: &weight, bias: Some(&bias), act: Act::Silu };
+        let op = SsdOp { heads, head_dim, groups, d_state, conv, dt_bias: &dt_bias, a_log: &a_log, d_skip: &d_skip, dt_limit };
+        let cut = Cut { rows: 0, reach: Some((SSD_CHUNK + taps) as u32), grain: Some(SSD_CHUNK as u32) };
+        Layer { table: &table, history: 0..width + heads, state: inner * d_state, out: inner, cut }.check(
+            |isa, wave, block, _, history, states, out| ssd(isa, &op, wave, block, history, states, out).unwrap(),
+            |x| naive(&op, x),
+            |x| naive(&op, x),
+        );
+    }
+
+    #[test]
+    fn every_row_is_near_the_truth_and_alone_in_the_world() {
+        check(4, 32, 2, 16, (0.0, f32::INFINITY));
+        check(2, 64, 1, 32, (0.01, 0.1));
+        check(2, 64, 2, 128, (0.0, f32::INFINITY));
+    }
+
+    #[test]
+    fn ragged_sizes() {
+        check(3, 7, 1, 5, (0.0, f32::INFINITY));
+        check(2, 27, 1, 10, (0.0, f32::INFINITY));
     }
 }
