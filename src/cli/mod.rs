@@ -1,3 +1,62 @@
-//! (in the making)
+//! The command line: one file a subcommand, each thin: parse, call the library, print.
+
+pub mod devices;
+pub mod inspect;
 pub mod options;
+pub mod score;
 pub mod source;
+pub mod trace;
+
+use crate::error::Result;
+use std::process::ExitCode;
+
+/// How much information a text's past carries about its future, and log q(text), with any language model on disk
+#[derive(clap::Parser, Debug)]
+#[command(name = "hilberg", version)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    Score(score::ScoreArgs),
+    Inspect(inspect::InspectArgs),
+    Devices(devices::DevicesArgs),
+    Source(source::SourceArgs),
+    Trace(trace::TraceArgs),
+}
+
+/// Runs a parsed command line; errors become one line and an exit status.
+pub fn main(cli: Cli) -> ExitCode {
+    let done: Result<()> = match cli.command {
+        Command::Score(args) => score::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Devices(args) => devices::run(&args),
+        Command::Source(args) => source::run(args),
+        Command::Trace(args) => trace::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e}");
+            ExitCode::from(e.exit_code())
+        }
+    }
+}
+
+/// Prints to standard output; a reader that went away is no error.
+pub(crate) fn say(text: &str) -> Result<()> {
+    use std::io::Write;
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(crate::Error::io("standard output")(e)),
+        _ => Ok(()),
+    }
+}
+
+/// A value as JSON on standard output.
+pub(crate) fn say_json(value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| crate::Error::input(format!("cannot write JSON: {e}")))?;
+    say(&text)
+}

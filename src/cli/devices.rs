@@ -1,0 +1,41 @@
+//! `hilberg devices`: what this machine can compute on.
+
+use super::{say, say_json};
+use crate::backend::cpu::Isa;
+use crate::error::Result;
+
+/// What there is to compute on, and why not more
+#[derive(clap::Args, Debug)]
+pub struct DevicesArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(serde::Serialize)]
+struct Device {
+    device: &'static str,
+    available: bool,
+    what: String,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn run(args: &DevicesArgs) -> Result<()> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let paths: Vec<String> = Isa::available().iter().map(Isa::to_string).collect();
+    let devices = [
+        Device { device: "cpu", available: true, what: format!("{cores} cores; instruction paths {} (the first is used)", paths.join(", ")) },
+        Device { device: "float64", available: true, what: "plain float64 loops on one core: slow, for checking".into() },
+        Device { device: "cuda", available: false, what: "this build has no CUDA backend".into() },
+    ];
+    if args.json {
+        return say_json(&devices);
+    }
+    for d in &devices {
+        say(&format!("{:<8} {:<4} {}", d.device, if d.available { "yes" } else { "no" }, d.what))?;
+    }
+    Ok(())
+}
