@@ -81,10 +81,8 @@ impl Pasts<'_> {
         old.start += segments[old.start as usize..old.end as usize].partition_point(|s| s.position + s.len <= from) as u32;
         let next = self.own(span, n, wave, from);
         let (a, b) = (old.start as usize, old.end as usize);
-        let whole = a == b || segments[a].position >= from;
-        let joins = a < b && next.first().is_some_and(|&n| follows(&segments[b - 1], &n));
-        if whole && !joins {
-            let there = segments.len().min(b + next.len()) - b;
+        if a == b || !next.first().is_some_and(|n| follows(&segments[b - 1], n)) {
+            let there = next.len().min(segments.len() - b);
             if segments[b..b + there] == next[..there] && (there == next.len() || b + there == segments.len()) {
                 segments.extend_from_slice(&next[there..]);
                 return old.start..old.end + next.len() as u32;

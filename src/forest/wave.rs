@@ -69,6 +69,7 @@ pub struct Run {
     /// Position of the first.
     pub position: u32,
     /// Its past within reach, in ascending positions, ending right before `position`: indices into [`Wave::segments`].
+    /// Runs may share segments, so the first one may begin before the reach.
     pub past: Range<u32>,
     /// State at the last multiple of the grain at or before `position`.
     pub state: StateRef,
