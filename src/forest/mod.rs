@@ -9,7 +9,9 @@
 //! Pure data; knows nobody.
 
 mod allot;
+mod layout;
 mod readout;
+mod tables;
 mod wave;
 
 pub use readout::{Reading, Readout, Slot, SlotValue};

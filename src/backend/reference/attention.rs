@@ -1,0 +1,60 @@
+//! Rotary embedding and softmax attention along each row's path.
+
+use super::{Mat, capped, dot, path, position, rms_normed, runs};
+use crate::backend::{AttentionOp, History, RotaryOp};
+use crate::forest::Wave;
+use std::ops::Range;
+
+/// Norms and turns one head in place; `turn` holds cosines, then sines.
+fn turn_head(x: &mut [f64], norm: Option<(&Mat, f32)>, turn: Option<&[f64]>) {
+    if let Some((w, eps)) = norm {
+        rms_normed(x, eps);
+        x.iter_mut().zip(w.row(0)).for_each(|(x, w)| *x *= w);
+    }
+    if let Some(turn) = turn {
+        let half = turn.len() / 2;
+        for i in 0..half {
+            let (a, b, cos, sin) = (x[i], x[i + half], turn[i], turn[i + half]);
+            x[i] = a * cos - b * sin;
+            x[i + half] = b * cos + a * sin;
+        }
+    }
+}
+
+pub(super) fn rotary_append(op: &RotaryOp<Mat>, wave: &Wave, block: Range<usize>, qkv: &mut Mat, keys: &mut Mat, values: &mut Mat) {
+    let (q_width, kv_width) = (op.heads * op.head_dim, op.kv_heads * op.head_dim);
+    for (i, row) in block.enumerate() {
+        let turn = op.table.map(|t| t.row(wave.positions[row] as usize)).filter(|_| op.dims > 0);
+        let (q, kv) = qkv.row_mut(i).split_at_mut(q_width);
+        let (k, v) = kv.split_at_mut(kv_width);
+        q.chunks_exact_mut(op.head_dim).for_each(|h| turn_head(h, op.qk_norm.map(|(w, _, eps)| (w, eps)), turn));
+        k.chunks_exact_mut(op.head_dim).for_each(|h| turn_head(h, op.qk_norm.map(|(_, w, eps)| (w, eps)), turn));
+        keys.row_mut(row).copy_from_slice(k);
+        values.row_mut(row).copy_from_slice(&v[..kv_width]);
+    }
+}
+
+pub(super) fn attention(op: &AttentionOp, wave: &Wave, block: Range<usize>, qkv: &Mat, keys: &History<Mat>, values: &History<Mat>, out: &mut Mat) {
+    for (run, rows) in runs(wave, &block) {
+        for row in rows {
+            let from = op.window.map_or(0, |w| (position(run, row) + 1).saturating_sub(w));
+            let (keys, values) = (path(wave, run, row, from, keys), path(wave, run, row, from, values));
+            let q = qkv.row(row - block.start);
+            let y = out.row_mut(row - block.start);
+            for h in 0..op.heads {
+                let own = h * op.head_dim..(h + 1) * op.head_dim;
+                let group = h / (op.heads / op.kv_heads) * op.head_dim;
+                let shared = group..group + op.head_dim;
+                let scores: Vec<f64> = keys.iter().map(|k| capped(dot(&q[own.clone()], &k[shared.clone()]) * op.scale as f64, op.softcap)).collect();
+                let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let weights: Vec<f64> = scores.iter().map(|s| libm::exp(s - most)).collect();
+                let total: f64 = weights.iter().sum();
+                let y = &mut y[own];
+                y.fill(0.0);
+                for (w, v) in weights.iter().zip(&values) {
+                    y.iter_mut().zip(&v[shared.clone()]).for_each(|(y, v)| *y += w / total * v);
+                }
+            }
+        }
+    }
+}
