@@ -60,7 +60,7 @@ pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
 pub fn remove_partial(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
         let path = entry.map_err(Error::io(folder))?.path();
-        if path.to_string_lossy().ends_with(PARTIAL) {
+        if path.file_name().is_some_and(|n| n.to_string_lossy().contains(PARTIAL)) {
             fs::remove_file(&path).map_err(Error::io(&path))?;
         }
     }
