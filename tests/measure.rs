@@ -5,6 +5,7 @@ use hilberg::engine::{Scorer, Sink};
 use hilberg::estimate::{Estimator, Options, Pairing, Sums, analyse};
 use hilberg::forest::{Forest, Readout, Slot, SlotValue, TokenId, Waves};
 use hilberg::measure::{Bytes, Design, Done, Journal, ModelIdentity, Pace, Plan, Project, Terms, Text, run};
+use hilberg::report;
 use hilberg::rng::{Rng, mix};
 use hilberg::{Error, Result};
 use std::fs;
@@ -173,7 +174,9 @@ fn sums_are_those_of_plain_strings() {
 
 #[test]
 fn only_what_is_asked_for_is_scored() {
-    for (estimators, marginal, cross) in [(vec![Estimator::Profile], false, false), (vec![Estimator::L1out], false, true), (vec![Estimator::Direct], true, false)] {
+    for (estimators, marginal, cross) in
+        [(vec![Estimator::Profile], false, false), (vec![Estimator::L1out], false, true), (vec![Estimator::Direct], true, false)]
+    {
         let design = design(Pairing::Matched, 1, &estimators);
         let folder = tempfile::tempdir().unwrap();
         let mut scorer = Hashes::default();
@@ -288,7 +291,9 @@ fn a_record_of_something_else_is_refused_in_one_sentence() {
     other.corpus.xxh3 = "beef".into();
     assert!(said(other, &groups).contains("another corpus (recorded: 9 documents, 99 tokens, xxh3 feed; now: 9 documents, 99 tokens, xxh3 beef)"));
     assert!(said(plan(&d, 3, &["b"]), &groups).contains("another model as -m number 1 (recorded: a of a"));
-    assert!(said(Plan { seed: 4, ..plan(&d, 3, &["a"]) }, &groups).contains("another --seed (recorded: 3; now: 4)"));
+    let mut other = plan(&d, 3, &["a"]);
+    other.seed = 4;
+    assert!(said(other, &groups).contains("another --seed (recorded: 3; now: 4)"));
     assert!(said(plan(&Design { splits: vec![2], ..d.clone() }, 3, &["a"]), &groups).contains("another --splits (recorded: 2,4,16,24; now: 2)"));
     assert!(said(plan(&design(Pairing::Matched, 1, &Estimator::ALL), 3, &["a"]), &groups).contains("joint and marginal; now: joint and marginal and cross"));
     // The same plan but other chunks, as from another version of the drawing.
@@ -353,4 +358,36 @@ fn what_the_model_cannot_do_is_said_before_anything_is_scored() {
     let flag = AtomicBool::new(true);
     let e = run(&mut Hashes::default(), START, &d, &groups, &mut journal, PACE, &flag, &mut |_: &Done| {}).unwrap_err();
     assert!(matches!(e, Error::Interrupted));
+}
+
+#[test]
+fn results_follow_from_the_record_alone() {
+    let estimators = [Estimator::Direct, Estimator::Vclub, Estimator::Profile];
+    let d = design(Pairing::Matched, 1, &estimators);
+    let groups = texts(&d, 6, 4);
+    let folder = tempfile::tempdir().unwrap();
+    let mut p = plan(&d, 6, &["a", "b, c"]);
+    p.options.estimators = estimators.to_vec();
+    for model in 0..2 {
+        measure(folder.path(), p.clone(), model, &groups, &mut Hashes::default()).unwrap();
+    }
+    let names = ["result.json", "result.csv", "figure.svg", "figure.png"];
+    let files = || names.map(|n| fs::read(folder.path().join(n)).unwrap());
+    let report = report::estimate(&Project::read(folder.path()).unwrap()).unwrap();
+    let first = files();
+    // Seven cells of direct and of vCLUB (24 fits no ratio 3), four of the profile, per model.
+    assert_eq!(report.csv().lines().count(), 1 + 2 * (7 + 7 + 4));
+    assert!(report.csv().contains("\n\"b, c\",profile,2,24,"));
+    let json: serde_json::Value = serde_json::from_slice(&first[0]).unwrap();
+    assert_eq!(json["models"][1]["name"], "b, c");
+    assert_eq!(json["models"][0]["analysis"]["points"].as_array().unwrap().len(), 18);
+    let svg = String::from_utf8(first[2].clone()).unwrap();
+    assert!(svg.contains("ℓ (tokens)") && svg.contains("I(ℓ; rℓ) (nats)") && svg.contains("DejaVu Sans, Verdana, sans-serif"));
+    assert!(first[3].starts_with(b"\x89PNG"));
+    let table = report::table(&report);
+    assert!(table.contains("I(ℓ; 3ℓ) in nats") && table.contains("a: 12 documents, 12 chunks of 48 tokens, 6 groups"), "{table}");
+    report::estimate(&Project::read(folder.path()).unwrap()).unwrap();
+    assert_eq!(files(), first);
+    let e = Project::read(tempfile::tempdir().unwrap().path()).unwrap_err().to_string();
+    assert!(e.contains("holds no measurement"), "{e}");
 }

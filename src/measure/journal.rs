@@ -139,8 +139,7 @@ pub fn load(folder: &Path, heading: &Heading, design: &Design, groups: u32) -> R
         }
         complete.push(Group { members: members_of(design, rows) });
     }
-    let sums =
-        Sums { pairing: design.pairing, length: design.length, splits: design.splits.clone(), ratios: design.ratios.clone(), groups: complete };
+    let sums = Sums { pairing: design.pairing, length: design.length, splits: design.splits.clone(), ratios: design.ratios.clone(), groups: complete };
     Ok(Recorded { sums, incomplete, bytes_per_token: (!without && tokens > 0).then(|| bytes as f64 / tokens as f64) })
 }
 

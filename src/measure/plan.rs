@@ -5,9 +5,9 @@
 //! terms of a group are had once its trees are.
 
 use crate::corpus::TokenizedDocument;
+use crate::engine::Sink;
 use crate::error::{Error, Result};
 use crate::estimate::{Estimator, Pairing};
-use crate::engine::Sink;
 use crate::forest::{Forest, Readout, Slot, SlotValue, SpanId, TokenId, Waves};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;

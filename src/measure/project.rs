@@ -75,7 +75,8 @@ impl Plan {
         ];
         let models = recorded.models.iter().enumerate().map(|(i, old)| {
             let now = self.models.get(i);
-            let told = |m: Option<&ModelIdentity>| m.map_or("none".into(), |m| format!("{} {} start token {} on {}", m.name, m.fingerprint, m.start, m.arithmetic));
+            let told =
+                |m: Option<&ModelIdentity>| m.map_or("none".into(), |m| format!("{} {} start token {} on {}", m.name, m.fingerprint, m.start, m.arithmetic));
             differs(&format!("model as -m number {}", i + 1), told(Some(old)), told(now))
         });
         // The published lists are halves of the pieces: another number of pieces gives other pairs.

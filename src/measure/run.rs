@@ -75,8 +75,7 @@ pub fn run(
     let trees: Vec<(u32, usize)> = (0..groups.len() as u32).flat_map(|g| (0..design.members()).map(move |m| (g, m))).collect();
     let (left, held): (Vec<_>, Vec<_>) = trees.iter().partition(|&&(g, m)| !journal.holds(g, m as u32));
     let sum = |trees: &[(u32, usize)]| trees.iter().map(|&(_, m)| rows[m] as u64).sum();
-    let mut done =
-        Done { trees: held.len() as u64, trees_total: trees.len() as u64, rows: sum(&held), rows_total: sum(&trees), ..Done::default() };
+    let mut done = Done { trees: held.len() as u64, trees_total: trees.len() as u64, rows: sum(&held), rows_total: sum(&trees), ..Done::default() };
     progress.wave(&done);
     let mut budget = pace.first_rows;
     let mut left = &left[..];

@@ -89,8 +89,7 @@ impl Report {
         for m in &self.models {
             let level = m.analysis.options.resampling.level;
             for p in &m.analysis.points {
-                let notes: Vec<String> =
-                    p.notes.iter().filter_map(|n| serde_json::to_value(n).ok()).filter_map(|n| n.as_str().map(str::to_string)).collect();
+                let notes: Vec<String> = p.notes.iter().filter_map(|n| serde_json::to_value(n).ok()).filter_map(|n| n.as_str().map(str::to_string)).collect();
                 let _ = writeln!(
                     out,
                     "{},{},{},{},{},{},{},{},{level},{},{},{}",

@@ -21,11 +21,7 @@ pub(super) fn significant(value: f64, digits: i32) -> String {
         return value.to_string();
     }
     let magnitude = value.abs().log10().floor() as i32;
-    if (-4..7).contains(&magnitude) {
-        format!("{value:.*}", (digits - 1 - magnitude).max(0) as usize)
-    } else {
-        format!("{value:.*e}", digits as usize - 1)
-    }
+    if (-4..7).contains(&magnitude) { format!("{value:.*}", (digits - 1 - magnitude).max(0) as usize) } else { format!("{value:.*e}", digits as usize - 1) }
 }
 
 /// A fitted number with its interval: `0.72 [0.70, 0.75]`, decimals by the interval's width.
@@ -72,7 +68,14 @@ fn of_model(report: &Report, model: &ModelResult) -> String {
         let mut rows = vec![["", "ratio", "β", "A (nats)", "R²", "ℓ"].map(String::from).to_vec()];
         for f in &a.fits {
             let range = format!("{} … {}", f.splits.first().copied().unwrap_or(0), f.splits.last().copied().unwrap_or(0));
-            rows.push(vec![f.estimator.to_string(), f.ratio.to_string(), with_interval(&f.exponent), with_interval(&f.amplitude), format!("{:.4}", f.r_squared), range]);
+            rows.push(vec![
+                f.estimator.to_string(),
+                f.ratio.to_string(),
+                with_interval(&f.exponent),
+                with_interval(&f.amplitude),
+                format!("{:.4}", f.r_squared),
+                range,
+            ]);
         }
         out.push_str(&aligned(&rows));
         for f in a.fits.iter().filter(|f| !f.left_out.is_empty()) {
@@ -91,7 +94,11 @@ fn of_model(report: &Report, model: &ModelResult) -> String {
         let _ = writeln!(out, "  no errors can be given: measure more groups of more documents");
     }
     if noted(Note::Saturated) {
-        let _ = writeln!(out, "  infonce is near its ceiling ln(K + 1) = {:.3}: its interval says nothing of I there; raise --foreign", ((a.foreign + 1) as f64).ln());
+        let _ = writeln!(
+            out,
+            "  infonce is near its ceiling ln(K + 1) = {:.3}: its interval says nothing of I there; raise --foreign",
+            ((a.foreign + 1) as f64).ln()
+        );
     }
     out
 }
