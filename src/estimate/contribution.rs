@@ -182,6 +182,7 @@ fn refusal(sums: &Sums, estimator: Estimator, correction: NgramCorrection, ngram
         Estimator::L1out | Estimator::Infonce if published => Some("both of its terms need the same tail: not with published pairing".into()),
         Estimator::Profile if published => Some("it needs chunks that are a fair sample of positions: not with published pairing".into()),
         Estimator::Profile if !sums.ratios.contains(&2) => Some("it is defined for the ratio 2 alone".into()),
+        Estimator::Direct | Estimator::DirectNgram if !has_marginal(sums) => Some("no tails on their own were scored".into()),
         e if e.needs_cross() && !has_cross(sums) => Some("no foreign tails were scored".into()),
         Estimator::DirectNgram => match ngram {
             None => Some("n-gram entropies are missing".into()),
@@ -189,6 +190,10 @@ fn refusal(sums: &Sums, estimator: Estimator, correction: NgramCorrection, ngram
         },
         _ => None,
     }
+}
+
+fn has_marginal(sums: &Sums) -> bool {
+    sums.groups.iter().all(|g| g.members.iter().skip(usize::from(sums.pairing == Pairing::Published)).all(|m| !m.marginal.is_empty()))
 }
 
 fn has_cross(sums: &Sums) -> bool {
@@ -289,13 +294,15 @@ fn check(sums: &Sums) -> Result<()> {
         }
         for (i, m) in group.members.iter().enumerate() {
             let head_only = sums.pairing == Pairing::Published && i == 0;
-            if m.trunk.len() != sums.length as usize {
+            let tail_only = sums.pairing == Pairing::Published && i == 1 && m.trunk.is_empty();
+            if m.trunk.len() != sums.length as usize && !tail_only {
                 return broken(format!("chunk {i} of group {g} has {} trunk values, not {}", m.trunk.len(), sums.length));
             }
             if head_only {
                 continue;
             }
-            if m.marginal.len() != sums.splits.len() || m.marginal.iter().any(|x| x.by_ratio.len() != sums.ratios.len()) {
+            let marginal_fits = m.marginal.is_empty() || m.marginal.len() == sums.splits.len();
+            if !marginal_fits || m.marginal.iter().any(|x| x.by_ratio.len() != sums.ratios.len()) {
                 return broken(format!("chunk {i} of group {g} lacks marginal sums"));
             }
             let heads_fit = m.cross.is_empty() || m.cross.len() == members - 1;

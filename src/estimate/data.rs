@@ -39,9 +39,9 @@ pub struct Group {
 pub struct Member {
     /// Index of its document in the corpus.
     pub document: u32,
-    /// ln q(w_t | ⊥ w[1..t−1]) for t = 1 … length; `length` values.
+    /// ln q(w_t | ⊥ w[1..t−1]) for t = 1 … length; `length` values. May be empty for the second piece of a published pair.
     pub trunk: Vec<f32>,
-    /// Of its tails on their own, one entry a split. Empty where the member has none (the first piece of a published pair).
+    /// Of its tails on their own, one entry a split. Empty where the member has none (the first piece of a published pair) or none was asked for.
     pub marginal: Vec<Marginal>,
     /// Of its tails under foreign heads: `[head][split][ratio]`, heads being the other members in group order;
     /// Σ ln q(w_t | ⊥ head[1..ℓ] w[ℓ+1..t−1]) over t = ℓ+1 … rℓ, NaN where rℓ > length. Empty where no cross sums were asked for.

@@ -1,1 +1,21 @@
-//! (in the making)
+//! From chunks to a record of sums: what is scored of every group, how it is journalled wave by wave, and how it is read again.
+//!
+//! ```text
+//! OUT/plan.json                                    what is measured: corpus, design, seed, models
+//! OUT/ngrams.json                                  n-gram counts of counts, where an estimator needs them
+//! OUT/model-0-NAME/record/part-000000.parquet …    one part a wave (columns: see `part`)
+//! ```
+//! Everything else in OUT is computed from these.
+
+pub mod files;
+mod journal;
+mod part;
+mod plan;
+mod project;
+mod run;
+
+pub use journal::{Journal, Recorded, load};
+pub use part::{Heading, Row};
+pub use plan::{Bytes, Collector, Design, FIRST, Planned, Terms, Text, TreeRecord};
+pub use project::{ModelIdentity, Plan, Project};
+pub use run::{Done, Pace, Progress, run};

@@ -1,1 +1,9 @@
-//! (in the making)
+//! What a person looks at: tables, figures, and the files that hold results.
+
+mod figure;
+mod results;
+mod table;
+
+pub use figure::{Panel, write_png, write_svg};
+pub use results::{ModelResult, Report, estimate};
+pub use table::table;

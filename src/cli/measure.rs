@@ -1,0 +1,299 @@
+//! `hilberg measure`: from model folders and texts to I(ℓ; L), its exponent, and a record that resumes.
+
+use super::measure_texts::{Tokens, group_texts};
+use super::options::{ModelArgs, OpenModel, open_model, stop_flag};
+use super::progress::Meter;
+use crate::corpus::{Corpus, ReadOptions, draw, matched, published};
+use crate::engine::Scorer;
+use crate::error::{Error, Result};
+use crate::estimate::{Estimator, Options, Pairing, count_ngrams};
+use crate::measure::{Design, Done, FIRST, Journal, ModelIdentity, Pace, Plan, Planned, Project, Terms, Text, files, run as score_groups};
+use crate::report;
+use clap::Args;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Tokens of a chunk where neither --length nor --splits says otherwise.
+const LENGTH: u32 = 2048;
+/// Chunks where --chunks does not say otherwise.
+const CHUNKS: usize = 256;
+
+/// Who meets whom, as the option spells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum PairingChoice {
+    /// Both terms of an estimate on the same tail: the smaller error
+    Matched,
+    /// Joint terms of one list of pieces, the others of a second one: to reproduce published tables
+    Published,
+}
+
+/// Measure the mutual information between a text's first ℓ tokens and those after them, and how it grows with ℓ
+#[derive(Args, Debug)]
+pub struct MeasureArgs {
+    /// Model folder (config.json, *.safetensors, tokenizer.json); repeat it to hold several against each other on the same chunks
+    #[arg(short, long = "model", required = true, value_name = "MODEL")]
+    model: Vec<PathBuf>,
+    /// Texts: .txt, .jsonl, token files (.npy, .bin), or folders of them
+    #[arg(required = true, value_name = "CORPUS")]
+    corpus: Vec<PathBuf>,
+    /// Estimators: direct, direct-ngram, vclub, l1out, infonce, profile
+    #[arg(long, value_delimiter = ',', default_values = ["direct", "vclub"], value_name = "NAMES")]
+    estimators: Vec<Estimator>,
+    /// Splits ℓ in tokens [default: powers of two that fit]
+    #[arg(long, value_delimiter = ',', value_name = "TOKENS")]
+    splits: Vec<u32>,
+    /// Ratios r: the text ends at rℓ
+    #[arg(long, value_delimiter = ',', default_values_t = [2], value_name = "RATIOS")]
+    ratios: Vec<u32>,
+    /// Tokens of a chunk [default: what the splits need; else 2048 or the model's positions]
+    #[arg(long, value_name = "TOKENS")]
+    length: Option<u32>,
+    /// Chunks to measure; more can be added later [default: 256, or as many as there are]
+    #[arg(long, value_name = "N")]
+    chunks: Option<usize>,
+    /// Foreign tails of every trunk, K [default: 1 where an estimator needs them]
+    #[arg(long, value_name = "K")]
+    foreign: Option<u32>,
+    /// Who meets whom
+    #[arg(long, value_enum, default_value = "matched")]
+    pairing: PairingChoice,
+    /// Seed of the chunks' places and order
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Folder of the record and the results; started again with the same options, the measurement goes on
+    #[arg(long, default_value = "hilberg-out", value_name = "DIR")]
+    out: PathBuf,
+    /// Field of a JSON line that holds the text
+    #[arg(long, default_value = "text", value_name = "NAME")]
+    text_field: String,
+    /// Only say what it would take: tokens, time, memory, disk
+    #[arg(long)]
+    dry_run: bool,
+    /// Print result.json instead of tables
+    #[arg(long)]
+    json: bool,
+    /// No progress
+    #[arg(long)]
+    quiet: bool,
+    #[command(flatten)]
+    open: ModelArgs,
+}
+
+/// What is known of a model before anything is scored.
+struct Known {
+    identity: ModelIdentity,
+    vocab: usize,
+    positions: Option<usize>,
+    weights: usize,
+}
+
+impl Known {
+    fn of(model: &OpenModel) -> Result<Self> {
+        let start = model.start.as_ref().ok_or_else(|| Error::input("a measurement needs a start token; leave --start at auto or name an id"))?;
+        let engine = &model.engine;
+        Ok(Known {
+            identity: ModelIdentity {
+                name: model.name.clone(),
+                fingerprint: engine.checkpoint().fingerprint(),
+                start: start.id,
+                arithmetic: engine.backend(),
+            },
+            vocab: engine.vocab(),
+            positions: engine.max_positions(),
+            weights: engine.weight_bytes(),
+        })
+    }
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// Whatever is wrong with options, models, texts or the output folder; an interruption.
+pub fn run(args: &MeasureArgs) -> Result<()> {
+    let began = SystemTime::now();
+    let corpus = Corpus::open(&args.corpus, ReadOptions { text_field: args.text_field.clone(), ..ReadOptions::default() })?;
+    // One model stays open; of several only one is open at a time.
+    let mut open: Option<OpenModel> = None;
+    let mut known = Vec::new();
+    for folder in &args.model {
+        let model = open_model(&args.open, folder)?;
+        known.push(Known::of(&model)?);
+        open = (args.model.len() == 1).then_some(model);
+    }
+    let design = args.design(&known)?;
+    let vocab = known.iter().map(|k| k.vocab).min().unwrap_or(0);
+    let needs_ngrams = args.estimators.contains(&Estimator::DirectNgram);
+    let tokens = Tokens::read(&corpus, &args.model, vocab)?;
+    let (groups, notices) = args.groups(&design, &tokens, &corpus, &args.model[0], vocab)?;
+    if !args.quiet {
+        corpus.notices().iter().chain(&notices).for_each(|n| eprintln!("{n}"));
+    }
+    let mut options = Options::default();
+    options.estimators = args.estimators.clone();
+    options.resampling.seed = args.seed;
+    if args.dry_run {
+        return args.dry_run(&design, &groups, &known, open);
+    }
+    let identities = known.iter().map(|k| k.identity.clone()).collect();
+    let plan = Plan::new(tokens.fingerprint.clone(), args.seed, design, groups.len() as u32, options, identities);
+    let project = Project::open(&args.out, plan)?;
+    if needs_ngrams && project.ngrams()?.is_none() {
+        project.write_ngrams(&count_ngrams(&tokens.all(&corpus, &args.model[0], vocab)?))?;
+    }
+    drop(tokens);
+    let mut runs = Vec::new();
+    for (i, folder) in args.model.iter().enumerate() {
+        let mut model = match open.take() {
+            Some(m) => m,
+            None => open_model(&args.open, folder)?,
+        };
+        let mut journal = Journal::open(&project.record_folder(i), project.plan.heading(i), &groups)?;
+        let mut meter = Meter::new(&known[i].identity.name, args.quiet);
+        let mut last = Done::default();
+        let start = known[i].identity.start;
+        let flag = stop_flag();
+        let scored = score_groups(&mut model.engine, start, &project.plan.design, &groups, &mut journal, Pace::default(), &flag, &mut |done: &Done| {
+            last = *done;
+            meter.show(done);
+        });
+        meter.finish();
+        runs.push(told(&known[i].identity, &last));
+        if let Err(e) = scored {
+            log_run(&project, began, runs, false)?;
+            return Err(e);
+        }
+    }
+    let report = report::estimate(&project)?;
+    log_run(&project, began, runs, true)?;
+    super::estimate::print(&report, project.folder(), args.json, args.quiet)
+}
+
+impl MeasureArgs {
+    fn design(&self, known: &[Known]) -> Result<Design> {
+        let positions = known.iter().filter_map(|k| k.positions).min();
+        let ascending = |numbers: &[u32]| {
+            let mut n = numbers.to_vec();
+            n.sort();
+            n.dedup();
+            n
+        };
+        let (ratios, mut splits) = (ascending(&self.ratios), ascending(&self.splits));
+        let (least, most) = (ratios.first().copied().unwrap_or(2), ratios.last().copied().unwrap_or(2));
+        let limit = positions.map_or(u32::MAX, |p| p.min(u32::MAX as usize) as u32);
+        let length = match (self.length, splits.last()) {
+            (Some(length), _) => length,
+            // The longest text that a split asks for, or where the model is too short for that, the longest that it can take.
+            (None, Some(&split)) => split.saturating_mul(most).min(limit.max(split.saturating_mul(least))),
+            (None, None) => LENGTH.min(limit),
+        };
+        if let Some(p) = positions
+            && length as usize > p
+        {
+            let names: Vec<&str> = known.iter().filter(|k| k.positions == Some(p)).map(|k| k.identity.name.as_str()).collect();
+            return Err(Error::input(format!("chunks of {length} tokens are longer than the {p} positions of {}; choose a smaller --length or --splits", names[0])));
+        }
+        if splits.is_empty() {
+            splits = (1..31).map(|k| 1 << k).take_while(|&l: &u32| l as u64 * least as u64 <= length as u64).collect();
+            if splits.is_empty() {
+                return Err(Error::input(format!("no split fits into chunks of {length} tokens; choose a larger --length")));
+            }
+        }
+        let terms = Terms::of(&self.estimators);
+        let pairing = match self.pairing {
+            PairingChoice::Matched => Pairing::Matched,
+            PairingChoice::Published => Pairing::Published,
+        };
+        let foreign = self.foreign.unwrap_or(u32::from(terms.cross || pairing == Pairing::Published));
+        let design = Design { pairing, length, splits, ratios, foreign, terms };
+        design.check()?;
+        Ok(design)
+    }
+
+    /// The chunks in their groups, and what is to be said about those that are not used.
+    fn groups(&self, design: &Design, tokens: &Tokens, corpus: &Corpus, model: &Path, vocab: usize) -> Result<(Vec<Vec<Text>>, Vec<String>)> {
+        let drawing = draw(&tokens.lengths, design.length, self.seed)?;
+        let wanted = self.chunks.unwrap_or(CHUNKS).min(drawing.chunks.len());
+        let mut notices = Vec::new();
+        if drawing.too_short > 0 {
+            notices.push(format!("{} of {} documents have fewer than {} tokens and are not used", drawing.too_short, tokens.lengths.len(), design.length));
+        }
+        if let Some(asked) = self.chunks.filter(|&n| n > wanted) {
+            notices.push(format!("there are {wanted} chunks of {} tokens, fewer than the {asked} asked for", design.length));
+        }
+        let order = &drawing.chunks[..wanted];
+        let groups: Vec<Vec<usize>> = match design.pairing {
+            Pairing::Matched => {
+                let m = matched(order, design.foreign as usize)?;
+                if m.unused > 0 {
+                    notices.push(format!("{} of {wanted} chunks fill no group of {} from different documents and are not used", m.unused, design.members()));
+                }
+                m.groups
+            }
+            Pairing::Published => published(wanted).into_iter().map(|pair| pair.to_vec()).collect(),
+        };
+        if groups.is_empty() {
+            return Err(Error::input(format!("{wanted} chunks fill no group of {}; give more --chunks or more texts", design.members())));
+        }
+        let texts = group_texts(design, order, &groups, tokens, corpus, model, vocab)?;
+        Ok((texts, notices))
+    }
+
+    /// Says what a measurement takes, with the time of one tree as its measure of speed.
+    fn dry_run(&self, design: &Design, groups: &[Vec<Text>], known: &[Known], mut open: Option<OpenModel>) -> Result<()> {
+        let rows: usize = design.rows()?.iter().sum::<usize>() * groups.len();
+        let cells = design.splits.len() * (FIRST + design.ratios.len() * design.members());
+        let disk = groups.len() * design.members() * (4 * design.length as usize + 8 * cells);
+        let texts = groups.len() * design.members() * 4 * design.length as usize;
+        let mut models = Vec::new();
+        for (folder, k) in self.model.iter().zip(known) {
+            let mut model = match open.take() {
+                Some(m) => m,
+                None => open_model(&self.open, folder)?,
+            };
+            let mut planned = Planned::new(design, k.identity.start);
+            planned.add(0, 0, &groups[0])?;
+            let clock = Instant::now();
+            model.engine.score(&planned.forest, &planned.readout, &mut planned.collector())?;
+            let speed = design.rows()?[0] as f64 / clock.elapsed().as_secs_f64();
+            models.push((k, speed));
+        }
+        if self.json {
+            let each = models.iter().map(|(k, speed)| json!({ "name": k.identity.name, "tokens_per_second": speed, "seconds": rows as f64 / speed, "weight_bytes": k.weights }));
+            let told = json!({ "chunks": groups.len() * design.members(), "groups": groups.len(), "tokens": rows, "text_bytes": texts, "disk_bytes": disk, "models": each.collect::<Vec<_>>() });
+            println!("{told:#}");
+            return Ok(());
+        }
+        println!("{} groups of {} chunks of {} tokens; {rows} tokens to feed a model", groups.len(), design.members(), design.length);
+        for (k, speed) in models {
+            let minutes = rows as f64 / speed / 60.0;
+            println!("{}: about {minutes:.1} min at {speed:.0} tokens/s (one text timed); weights {:.1} MB", k.identity.name, k.weights as f64 / 1e6);
+        }
+        println!("memory beside weights and the engine's workspace: {:.1} MB of texts; disk: at most about {:.1} MB a model", texts as f64 / 1e6, disk as f64 / 1e6);
+        Ok(())
+    }
+}
+
+fn told(model: &ModelIdentity, done: &Done) -> serde_json::Value {
+    let speed = if done.seconds > 0.0 { Some(done.fed as f64 / done.seconds) } else { None };
+    json!({ "name": model.name, "arithmetic": model.arithmetic, "trees": done.trees, "trees_total": done.trees_total,
+        "tokens_fed": done.fed, "tokens_total": done.rows_total, "seconds": done.seconds, "tokens_per_second": speed })
+}
+
+/// Adds this run to `run.json`: what differs between machines and moments, and nothing that a result depends on.
+fn log_run(project: &Project, began: SystemTime, models: Vec<serde_json::Value>, finished: bool) -> Result<()> {
+    let path = project.folder().join("run.json");
+    let mut runs: Vec<serde_json::Value> = if path.exists() { files::read_json(&path)? } else { Vec::new() };
+    let unix = |t: SystemTime| t.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let now = SystemTime::now();
+    runs.push(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "command": std::env::args().collect::<Vec<_>>(),
+        "began_unix": unix(began),
+        "ended_unix": unix(now),
+        "finished": finished,
+        "machine": { "os": std::env::consts::OS, "arch": std::env::consts::ARCH, "cores": std::thread::available_parallelism().map_or(0, |n| n.get()) },
+        "models": models,
+    }));
+    files::write_json(&path, &runs)
+}

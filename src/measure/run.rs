@@ -1,0 +1,139 @@
+//! Drives a scorer through all trees of a measurement, one part a wave.
+
+use super::journal::Journal;
+use super::part::Row;
+use super::plan::{Design, Planned, Text};
+use crate::engine::Scorer;
+use crate::error::{Error, Result};
+use crate::forest::TokenId;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How much is scored between two parts.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Rows of the first wave; at least one tree is taken.
+    pub first_rows: usize,
+    /// Most rows of a wave.
+    pub most_rows: usize,
+    /// How long a wave should take: what an interruption may cost.
+    pub target: Duration,
+}
+
+impl Default for Pace {
+    /// 4,096 rows to begin with, at most 4 million, 20 seconds.
+    fn default() -> Self {
+        Pace { first_rows: 4096, most_rows: 4 << 20, target: Duration::from_secs(20) }
+    }
+}
+
+/// How far a measurement of one model is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Done {
+    /// Trees in the record.
+    pub trees: u64,
+    /// Trees in all.
+    pub trees_total: u64,
+    /// Rows fed for what is in the record, by this run or an earlier one.
+    pub rows: u64,
+    /// Rows in all.
+    pub rows_total: u64,
+    /// Rows that this run fed.
+    pub fed: u64,
+    /// Seconds that this run spent in the scorer.
+    pub seconds: f64,
+}
+
+/// Is told after every wave.
+pub trait Progress {
+    /// `done` has just changed.
+    fn wave(&mut self, done: &Done);
+}
+
+impl<F: FnMut(&Done)> Progress for F {
+    fn wave(&mut self, done: &Done) {
+        self(done)
+    }
+}
+
+/// Scores every tree that the journal does not hold yet, in the order of groups and members. `start` is ⊥.
+///
+/// # Errors
+/// [`Error::Interrupted`] once `interrupt` is set, with all finished waves recorded; whatever the scorer or the file system refuses.
+pub fn run(
+    scorer: &mut dyn Scorer,
+    start: TokenId,
+    design: &Design,
+    groups: &[Vec<Text>],
+    journal: &mut Journal,
+    pace: Pace,
+    interrupt: &AtomicBool,
+    progress: &mut dyn Progress,
+) -> Result<Done> {
+    check(scorer, start, design)?;
+    let rows = design.rows()?;
+    let trees: Vec<(u32, usize)> = (0..groups.len() as u32).flat_map(|g| (0..design.members()).map(move |m| (g, m))).collect();
+    let (left, held): (Vec<_>, Vec<_>) = trees.iter().partition(|&&(g, m)| !journal.holds(g, m as u32));
+    let sum = |trees: &[(u32, usize)]| trees.iter().map(|&(_, m)| rows[m] as u64).sum();
+    let mut done = Done { trees: held.len() as u64, trees_total: trees.len() as u64, rows: sum(&held), rows_total: sum(&trees), ..Done::default() };
+    progress.wave(&done);
+    let mut budget = pace.first_rows;
+    let mut left = &left[..];
+    while !left.is_empty() {
+        if interrupt.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        let (wave, after) = left.split_at(whole_trees(left, &rows, budget.min(pace.most_rows)));
+        left = after;
+        let fed: u64 = sum(wave);
+        let began = Instant::now();
+        let records = score(scorer, start, design, groups, wave)?;
+        let seconds = began.elapsed().as_secs_f64();
+        journal.append(&records)?;
+        done.trees += wave.len() as u64;
+        done.rows += fed;
+        done.fed += fed;
+        done.seconds += seconds;
+        progress.wave(&done);
+        // At most four times more at once, since the first waves also pay for what happens once.
+        budget = ((fed as f64 * (pace.target.as_secs_f64() / seconds.max(1e-9)).clamp(0.25, 4.0)) as usize).max(1);
+    }
+    Ok(done)
+}
+
+/// How many of `trees` fit into `budget` rows: at least one.
+fn whole_trees(trees: &[(u32, usize)], rows: &[usize], budget: usize) -> usize {
+    let mut sum = 0;
+    let fit = trees.iter().take_while(|&&(_, m)| {
+        sum += rows[m];
+        sum <= budget
+    });
+    fit.count().max(1)
+}
+
+fn check(scorer: &dyn Scorer, start: TokenId, design: &Design) -> Result<()> {
+    design.check()?;
+    if start as usize >= scorer.vocab() {
+        return Err(Error::input(format!("the start token {start} is outside the model's vocabulary of {}; choose another with --start", scorer.vocab())));
+    }
+    match scorer.max_positions() {
+        Some(most) if design.length as usize > most => {
+            Err(Error::input(format!("chunks of {} tokens are longer than the model's {most} positions; choose --length {most} or less", design.length)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn score(scorer: &mut dyn Scorer, start: TokenId, design: &Design, groups: &[Vec<Text>], trees: &[(u32, usize)]) -> Result<Vec<Row>> {
+    let mut planned = Planned::new(design, start);
+    for &(group, member) in trees {
+        planned.add(group, member, &groups[group as usize])?;
+    }
+    let mut values = planned.collector();
+    scorer.score(&planned.forest, &planned.readout, &mut values)?;
+    if let Some(slot) = values.missing() {
+        return Err(Error::input(format!("the model gave no finite log-probability (value {slot} of a wave); are its weights finite?")));
+    }
+    let records = planned.records(&values);
+    Ok(records.into_iter().map(|r| (r.group as usize, r.member as usize, r)).map(|(g, m, r)| Row::new(r, &groups[g][m])).collect())
+}

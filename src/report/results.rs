@@ -1,0 +1,128 @@
+//! From a measurement's folder to `result.json`, `result.csv` and the figure.
+
+use super::figure::{self, Panel};
+use crate::corpus::Fingerprint;
+use crate::error::{Error, Result};
+use crate::estimate::{Analysis, NgramEntropies, analyse};
+use crate::forest::TokenId;
+use crate::measure::{Design, Project, files};
+use serde::Serialize;
+use std::fmt::Write;
+use std::path::Path;
+
+/// One model's results.
+#[derive(Clone, Debug, Serialize)]
+pub struct ModelResult {
+    /// As in the plan.
+    pub name: String,
+    /// Of its configuration and weights.
+    pub fingerprint: String,
+    /// ⊥.
+    pub start: TokenId,
+    /// Groups of which the record lacks trees; they are not used.
+    pub incomplete_groups: u32,
+    /// Mean bytes of text a token, by which nats a token become nats a byte; `None` where documents came as tokens.
+    pub bytes_per_token: Option<f64>,
+    /// Estimates and fits.
+    pub analysis: Analysis,
+}
+
+/// All results of a measurement, as `result.json` holds them: a pure function of the record.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The tokenised corpus.
+    pub corpus: Fingerprint,
+    /// Seed of the chunks' order.
+    pub seed: u64,
+    /// What was scored.
+    pub design: Design,
+    /// By model, in the order of the plan.
+    pub models: Vec<ModelResult>,
+}
+
+/// Computes everything from the record alone, and writes `result.json`, `result.csv`, `figure.png` and `figure.svg` beside it.
+///
+/// # Errors
+/// A record that is missing, damaged, or without a complete group; what the system refuses.
+pub fn estimate(project: &Project) -> Result<Report> {
+    let plan = &project.plan;
+    let ngrams = project.ngrams()?.map(|counts| NgramEntropies::from_counts(&counts));
+    let mut models = Vec::with_capacity(plan.models.len());
+    for (i, model) in plan.models.iter().enumerate() {
+        let recorded = project.load(i)?;
+        if recorded.sums.groups.is_empty() {
+            let what = format!("no group of {} is complete yet; start the measurement again to go on", model.name);
+            return Err(Error::file(project.folder(), what));
+        }
+        models.push(ModelResult {
+            name: model.name.clone(),
+            fingerprint: model.fingerprint.clone(),
+            start: model.start,
+            incomplete_groups: recorded.incomplete,
+            bytes_per_token: recorded.bytes_per_token,
+            analysis: analyse(&recorded.sums, &plan.options, ngrams.as_ref())?,
+        });
+    }
+    let report = Report { corpus: plan.corpus.clone(), seed: plan.seed, design: plan.design.clone(), models };
+    report.write(project.folder())?;
+    Ok(report)
+}
+
+impl Report {
+    fn write(&self, folder: &Path) -> Result<()> {
+        files::write_json(&folder.join("result.json"), self)?;
+        files::write_bytes(&folder.join("result.csv"), self.csv().as_bytes())?;
+        let panels = self.panels();
+        figure::write_svg(&panels, &folder.join("figure.svg"))?;
+        figure::write_png(&panels, &folder.join("figure.png"))
+    }
+
+    /// One panel a model.
+    pub fn panels(&self) -> Vec<Panel<'_>> {
+        self.models.iter().map(|m| Panel { title: m.name.clone(), analysis: &m.analysis }).collect()
+    }
+
+    /// One row a point; an empty field where there is no error.
+    pub fn csv(&self) -> String {
+        let mut out = String::from("model,estimator,ratio,split,nats,se,lo,hi,level,groups,documents,notes\n");
+        let number = |x: Option<f64>| x.map_or(String::new(), |x| x.to_string());
+        for m in &self.models {
+            let level = m.analysis.options.resampling.level;
+            for p in &m.analysis.points {
+                let notes: Vec<String> = p.notes.iter().filter_map(|n| serde_json::to_value(n).ok()).filter_map(|n| n.as_str().map(str::to_string)).collect();
+                let _ = writeln!(
+                    out,
+                    "{},{},{},{},{},{},{},{},{level},{},{},{}",
+                    field(&m.name),
+                    p.estimator,
+                    p.ratio,
+                    p.split,
+                    p.value,
+                    number(p.se),
+                    number(p.lo),
+                    number(p.hi),
+                    p.groups,
+                    p.documents,
+                    notes.join(" ")
+                );
+            }
+        }
+        out
+    }
+}
+
+/// A field as RFC 4180 wants it.
+fn field(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_quoted_where_they_must_be() {
+        assert_eq!(field("books-llama"), "books-llama");
+        assert_eq!(field("a,\"b\""), "\"a,\"\"b\"\"\"");
+    }
+}
