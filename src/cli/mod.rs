@@ -1,8 +1,12 @@
 //! The command line: one file a subcommand, each thin: parse, call the library, print.
 
 pub mod devices;
+pub mod estimate;
 pub mod inspect;
+pub mod measure;
+mod measure_texts;
 pub mod options;
+mod progress;
 pub mod score;
 pub mod source;
 pub mod trace;
@@ -21,6 +25,8 @@ pub struct Cli {
 
 #[derive(clap::Subcommand, Debug)]
 enum Command {
+    Measure(measure::MeasureArgs),
+    Estimate(estimate::EstimateArgs),
     Score(score::ScoreArgs),
     Inspect(inspect::InspectArgs),
     Devices(devices::DevicesArgs),
@@ -31,6 +37,8 @@ enum Command {
 /// Runs a parsed command line; errors become one line and an exit status.
 pub fn main(cli: Cli) -> ExitCode {
     let done: Result<()> = match cli.command {
+        Command::Measure(args) => measure::run(&args),
+        Command::Estimate(args) => estimate::run(&args),
         Command::Score(args) => score::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Devices(args) => devices::run(&args),
