@@ -107,16 +107,11 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
     let options = ScoreOptions { detail, ..ScoreOptions::new(model.start.as_ref().map(|s| s.id)) };
     let bar = meter(args.quiet);
     let begun = Instant::now();
-    let summary = score_corpus(
-        &mut model.engine,
-        documents,
-        &options,
-        &mut |row| writer.as_mut().map_or(Ok(()), |w| w.write(row)),
-        &mut |documents, tokens| {
+    let summary =
+        score_corpus(&mut model.engine, documents, &options, &mut |row| writer.as_mut().map_or(Ok(()), |w| w.write(row)), &mut |documents, tokens| {
             bar.set_message(format!("{documents} documents, {tokens} tokens, {:.0} tokens/s", tokens as f64 / begun.elapsed().as_secs_f64()));
             bar.tick();
-        },
-    )?;
+        })?;
     bar.finish_and_clear();
     if let Some(w) = writer {
         w.finish()?;

@@ -79,7 +79,13 @@ pub fn run(args: &TraceArgs) -> Result<()> {
     let mut rows = Vec::new();
     for (a, b) in ours.iter().zip(&theirs) {
         if a.name != b.name || a.values.len() != b.values.len() {
-            return Err(Error::input(format!("the backends take different steps: {} ({} numbers) and {} ({})", a.name, a.values.len(), b.name, b.values.len())));
+            return Err(Error::input(format!(
+                "the backends take different steps: {} ({} numbers) and {} ({})",
+                a.name,
+                a.values.len(),
+                b.name,
+                b.values.len()
+            )));
         }
         let errors = a.values.iter().zip(&b.values).map(|(x, y)| (x - y).abs());
         let largest = b.values.iter().fold(0.0f64, |m, x| m.max(x.abs()));
@@ -97,7 +103,15 @@ pub fn run(args: &TraceArgs) -> Result<()> {
     } else {
         say(&format!("{:<24} {:>12} {:>12} {:>12}  share of the largest", "step", "largest", "max error", "mean error"))?;
         for r in &rows {
-            say(&format!("{:<24} {:>12.4e} {:>12.4e} {:>12.4e}  {:.1e}{}", r.step, r.largest, r.max_error, r.mean_error, r.share, if r.within { "" } else { "  over the budget" }))?;
+            say(&format!(
+                "{:<24} {:>12.4e} {:>12.4e} {:>12.4e}  {:.1e}{}",
+                r.step,
+                r.largest,
+                r.max_error,
+                r.mean_error,
+                r.share,
+                if r.within { "" } else { "  over the budget" }
+            ))?;
         }
     }
     match rows.last() {
