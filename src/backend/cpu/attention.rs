@@ -294,6 +294,12 @@ unsafe fn softmax<S: Simd>(
         while lane < lanes {
             let at = s.as_mut_ptr().add(lane);
             let scale = S::splat(op.scale);
+            // The lanes' positions, counted from the tile's first key: small numbers where they are compared, so exact.
+            let mut from_key = [0.0f32; 16];
+            for (l, p) in from_key[..S::LANES].iter_mut().enumerate() {
+                *p = (first as i64 + ((lane + l).min(used - 1) / group) as i64 - span.start as i64) as f32;
+            }
+            let at_position = S::load(from_key.as_ptr());
             let mut m = S::load(max.as_ptr().add(lane));
             let old = m;
             for j in 0..n {
@@ -303,15 +309,11 @@ unsafe fn softmax<S: Simd>(
                     x = S::mul(S::splat(c), tanh::<S>(S::mul(x, S::splat(1.0 / c))));
                 }
                 if ragged {
-                    let mut a = S::to_array(x);
-                    let key = span.start + j as u32;
-                    for (l, v) in a[..S::LANES].iter_mut().enumerate() {
-                        let position = first + ((lane + l).min(used - 1) / group) as u32;
-                        if key > position || op.window.is_some_and(|w| position as usize >= key as usize + w) {
-                            *v = f32::NEG_INFINITY;
-                        }
+                    let away = S::splat(f32::NEG_INFINITY);
+                    x = S::if_less(at_position, S::splat(j as f32), away, x);
+                    if let Some(w) = op.window {
+                        x = S::if_less(at_position, S::splat((j + w) as f32), x, away);
                     }
-                    x = S::load(a.as_ptr());
                 }
                 S::store(p, x);
                 m = S::max(x, m);
