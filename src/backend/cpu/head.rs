@@ -124,7 +124,7 @@ impl Task<'_> {
     }
 }
 
-/// Bias, scale and softcap.
+/// Bias, softcap, then scale.
 #[inline(always)]
 unsafe fn finish<S: Simd>(op: &HeadOp, bias: Option<&[f32]>, row: &mut [f32]) {
     if bias.is_none() && op.softcap.is_none() && op.scale == 1.0 {
@@ -137,10 +137,10 @@ unsafe fn finish<S: Simd>(op: &HeadOp, bias: Option<&[f32]>, row: &mut [f32]) {
             if let Some(b) = bias {
                 x = S::add(x, part::<S>(b, j));
             }
-            x = S::mul(x, S::splat(op.scale));
             if let Some(c) = op.softcap {
                 x = S::mul(S::splat(c), tanh::<S>(S::mul(x, S::splat(1.0 / c))));
             }
+            x = S::mul(x, S::splat(op.scale));
             put::<S>(&mut row[j..j + n], x);
         }
     }

@@ -1,0 +1,96 @@
+//! Every verb of the CPU twin against the float64 reference: same trait calls, edge sizes, each instruction path of the machine.
+//!
+//! Budgets are a priori bounds of rounding errors (Higham 2002, chapter 3): a sum of n products computed in float32 in any order
+//! is within γ(n) Σ|a||b| of the true one, γ(n) = n u / (1 − n u), u = 2⁻²⁴. Two threads must give the bits of one, and a row
+//! alone, or in another wave or block, the bits that it has in company.
+
+mod dense;
+mod forked;
+
+use hilberg::backend::cpu::{Cpu, Isa};
+use hilberg::backend::{Backend, reference::Reference};
+use hilberg::rng::Rng;
+use hilberg::tensor::{Dtype, Tensor};
+use std::sync::OnceLock;
+
+/// Half a unit in the last place of 1.
+const U: f64 = 1.0 / (1u64 << 24) as f64;
+
+fn gamma(n: usize) -> f64 {
+    n as f64 * U / (1.0 - n as f64 * U)
+}
+
+/// A verb with its operands.
+trait Case: Sync {
+    /// What a failure is called.
+    fn name(&self) -> String;
+    /// Everything that the verb has written.
+    fn run<B: Backend>(&self, b: &B) -> Vec<f64>;
+    /// How far from the truth each number may be.
+    fn budget(&self, truth: &[f64]) -> Vec<f64>;
+}
+
+/// Each path of this machine, with one thread and with two.
+fn devices() -> &'static [[Cpu; 2]] {
+    static ALL: OnceLock<Vec<[Cpu; 2]>> = OnceLock::new();
+    ALL.get_or_init(|| Isa::available().into_iter().map(|isa| [1, 2].map(|n| Cpu::with_isa(isa, Some(n)).unwrap())).collect())
+}
+
+/// Holds every path against the truth, and two threads against one; gives what each path computed.
+fn hold(case: &impl Case) -> Vec<Vec<f64>> {
+    let truth = case.run(&Reference);
+    let budget = case.budget(&truth);
+    assert_eq!(truth.len(), budget.len(), "{}", case.name());
+    let mut all = Vec::new();
+    for [one, two] in devices() {
+        let got = one.enter(|| case.run(one));
+        assert_eq!(got.len(), truth.len(), "{}", case.name());
+        for i in 0..got.len() {
+            let error = (got[i] - truth[i]).abs();
+            assert!(
+                error <= budget[i],
+                "{} on {}: number {i} is {}, not {}; off by {error:e}, allowed {:e}",
+                case.name(),
+                one.name(),
+                got[i],
+                truth[i],
+                budget[i]
+            );
+        }
+        assert!(same_bits(&got, &two.enter(|| case.run(two))), "{} on {}: two threads differ from one", case.name(), one.name());
+        all.push(got);
+    }
+    all
+}
+
+fn same_bits(a: &[f64], b: &[f64]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(x, y)| x.to_bits() == y.to_bits())
+}
+
+/// `n` numbers, uniform within ±`scale`.
+fn uniform(seed: u64, n: usize, scale: f32) -> Vec<f32> {
+    let mut rng = Rng::new(seed, 0);
+    (0..n).map(|_| (rng.uniform() as f32 * 2.0 - 1.0) * scale).collect()
+}
+
+/// Stored bytes of a tensor, in a type that its values need not fit.
+struct Stored {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Stored {
+    fn new(values: &[f32], cols: usize, dtype: Dtype) -> Stored {
+        let bytes = match dtype {
+            Dtype::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            Dtype::F16 => values.iter().flat_map(|&v| half::f16::from_f32(v).to_le_bytes()).collect(),
+            Dtype::Bf16 => values.iter().flat_map(|&v| half::bf16::from_f32(v).to_le_bytes()).collect(),
+        };
+        Stored { dtype, shape: vec![values.len() / cols.max(1), cols], bytes }
+    }
+
+    fn tensor(&self) -> Tensor<'_> {
+        Tensor { dtype: self.dtype, shape: self.shape.clone(), bytes: &self.bytes }
+    }
+}
