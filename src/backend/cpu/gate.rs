@@ -4,7 +4,7 @@ use super::Mat;
 use super::lanes::{load, store};
 use super::math::act;
 use super::simd::{Isa, Kernel, Simd};
-use crate::backend::GateOp;
+use crate::backend::{Act, GateOp};
 use crate::error::Result;
 use rayon::prelude::*;
 
@@ -35,33 +35,38 @@ impl Kernel for Row<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let Row { op, y, z } = self;
-        let Some(w) = op.norm else {
-            return each::<S>(y, |v, c, n| unsafe { S::mul(v, act::<S>(op.act, load::<S>(z.as_ptr().add(c), n))) });
-        };
+        let Some(w) = op.norm else { return gated::<S>(y, z, op.act) };
         let width = y.len() / op.groups.max(1);
         for ((y, z), w) in y.chunks_exact_mut(width).zip(z.chunks_exact(width)).zip(w.data().chunks_exact(width)) {
-            if !op.norm_first {
-                each::<S>(y, |v, c, n| unsafe { S::mul(v, act::<S>(op.act, load::<S>(z.as_ptr().add(c), n))) });
+            if op.norm_first {
+                normed::<S>(y, w, op.eps);
+                gated::<S>(y, z, op.act);
+            } else {
+                gated::<S>(y, z, op.act);
+                normed::<S>(y, w, op.eps);
             }
-            let factor = 1.0 / (mean_square::<S>(y) + op.eps).sqrt();
-            each::<S>(y, |v, c, n| unsafe {
-                let normed = S::mul(S::mul(v, S::splat(factor)), load::<S>(w.as_ptr().add(c), n));
-                if op.norm_first { S::mul(normed, act::<S>(op.act, load::<S>(z.as_ptr().add(c), n))) } else { normed }
-            });
         }
     }
 }
 
-/// v ← f(v, first column, columns) for each vector of a row.
+/// y ← y · act(z)
 #[inline(always)]
-fn each<S: Simd>(y: &mut [f32], f: impl Fn(S::V, usize, usize) -> S::V) {
-    let mut c = 0;
-    while c < y.len() {
-        let n = S::LANES.min(y.len() - c);
-        let at = y[c..].as_mut_ptr();
-        // SAFETY: n numbers lie at `at`.
-        unsafe { store::<S>(at, n, f(load::<S>(at, n), c, n)) };
-        c += n;
+fn gated<S: Simd>(y: &mut [f32], z: &[f32], kind: Act) {
+    for (y, z) in y.chunks_mut(S::LANES).zip(z.chunks(S::LANES)) {
+        let n = y.len().min(z.len());
+        // SAFETY: both chunks have n numbers.
+        unsafe { store::<S>(y.as_mut_ptr(), n, S::mul(load::<S>(y.as_ptr(), n), act::<S>(kind, load::<S>(z.as_ptr(), n)))) };
+    }
+}
+
+/// y ← y / √(mean of y² + ε) · w
+#[inline(always)]
+fn normed<S: Simd>(y: &mut [f32], w: &[f32], eps: f32) {
+    let factor = 1.0 / (mean_square::<S>(y) + eps).sqrt();
+    for (y, w) in y.chunks_mut(S::LANES).zip(w.chunks(S::LANES)) {
+        let n = y.len().min(w.len());
+        // SAFETY: both chunks have n numbers.
+        unsafe { store::<S>(y.as_mut_ptr(), n, S::mul(S::mul(load::<S>(y.as_ptr(), n), S::splat(factor)), load::<S>(w.as_ptr(), n))) };
     }
 }
 
@@ -83,7 +88,6 @@ fn mean_square<S: Simd>(y: &[f32]) -> f32 {
 mod tests {
     use super::super::harness::{Real, normal, silu};
     use super::*;
-    use crate::backend::Act;
 
     fn naive<R: Real>(op: &GateOp<Mat>, y: &[f32], z: &[f32]) -> Vec<R> {
         let width = y.len() / op.groups;
