@@ -1,3 +1,4 @@
 //! (in the making)
+pub mod inspect;
 pub mod options;
 pub mod source;
