@@ -2,7 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use hilberg::backend::Backend;
+use hilberg::backend::cpu::Cpu;
+use hilberg::engine::{Engine, Options, score_lists};
+use hilberg::forest::TokenId;
 use hilberg::model::{self, Mixer, OpenOptions};
+use safetensors::SafeTensors;
 use serde_json::Value;
 
 struct Fixture {
@@ -72,4 +77,58 @@ fn windows_by_layer() {
     assert_eq!(windows("qwen2-layer-types"), [Some(50), None]);
     assert_eq!(windows("qwen2-no-window"), [None, None]);
     assert_eq!(windows("qwen3-options"), [None, Some(40)]);
+}
+
+/// What the reference library gives: ids, and ln q of each but the first, in its float32 and in float64.
+struct Golden {
+    ids: Vec<Vec<TokenId>>,
+    f32: Vec<Vec<f64>>,
+    f64: Vec<Vec<f64>>,
+}
+
+impl Golden {
+    fn read(folder: &Path) -> Golden {
+        let file = std::fs::read(folder.join("golden.safetensors")).unwrap();
+        let tensors = SafeTensors::deserialize(&file).unwrap();
+        let rows = |name: &str, size: usize, number: &dyn Fn(&[u8]) -> f64| -> Vec<Vec<f64>> {
+            let t = tensors.tensor(name).unwrap();
+            t.data().chunks(t.shape()[1] * size).map(|row| row.chunks(size).map(number).collect()).collect()
+        };
+        let ids = rows("ids", 4, &|b| i32::from_le_bytes(b.try_into().unwrap()) as f64);
+        Golden {
+            ids: ids.iter().map(|row| row.iter().map(|id| TokenId::from(*id as u32)).collect()).collect(),
+            f32: rows("f32", 4, &|b| f32::from_le_bytes(b.try_into().unwrap()) as f64),
+            f64: rows("f64", 8, &|b| f64::from_le_bytes(b.try_into().unwrap())),
+        }
+    }
+}
+
+/// Every token of every fixture within 1e-4 nats of float64, and within twice the largest error of the reference library's own float32, + 1e-5.
+fn near_to_the_truth<B: Backend>(backend: impl Fn() -> B) {
+    let mut over = vec![];
+    for f in fixtures() {
+        let name = f.folder.file_name().unwrap().to_string_lossy().into_owned();
+        let golden = Golden::read(&f.folder);
+        let (spec, checkpoint) = model::open(&f.folder, &f.options).unwrap();
+        let mut engine = Engine::new(backend(), spec, checkpoint, Options::default()).unwrap();
+        let scored = score_lists(&mut engine, &golden.ids).unwrap();
+        let pairs = || scored.iter().flatten().zip(golden.f64.iter().flatten());
+        let worst = pairs().map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+        let theirs = golden.f32.iter().flatten().zip(golden.f64.iter().flatten()).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        let budget = (2.0 * theirs + 1e-5).min(1e-4);
+        println!("{name:26} {worst:.1e} of {budget:.1e} nats (the library's float32: {theirs:.1e})");
+        assert!(scored.iter().flatten().all(|x| *x <= 0.0), "{name}: ln q above 0");
+        // Written so that NaN is over, too.
+        if !(worst <= budget) {
+            let at = pairs().position(|(a, b)| !((f64::from(*a) - b).abs() <= budget)).unwrap();
+            let (a, b) = pairs().nth(at).unwrap();
+            over.push(format!("{name}: prediction {at} is {a}, should be {b}; worst {worst:.1e}, budget {budget:.1e}"));
+        }
+    }
+    assert!(over.is_empty(), "{}", over.join("\n"));
+}
+
+#[test]
+fn cpu_is_near_to_the_truth() {
+    near_to_the_truth(|| Cpu::new(None).unwrap());
 }

@@ -4,7 +4,7 @@
     python tools/convert_bin.py FOLDER
 
 Only tensors are read (torch.load with weights_only=True: nothing in the file is executed). Where several names share one piece of memory, as tied heads
-do, the first is kept under its name and the others are left out if they are the same tensor, and copied if they are views of it.
+do, each name gets a copy: which of them a model needs is not this program's to guess, and equal duplicates are accepted.
 """
 
 import argparse
@@ -44,19 +44,14 @@ def main():
     target = folder / "model.safetensors"
     if target.exists():
         sys.exit(f"{target}: is there already")
-    kept, seen = {}, set()
+    kept = {}
     for file in bin_files(folder):
         if not file.is_file():
             sys.exit(f"{file}: is missing")
         for name, tensor in tensors_of(file).items():
             if name in kept:
                 sys.exit(f"{file}: holds `{name}`, which another file holds too")
-            place = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
-            if tensor.numel() and place in seen:
-                print(f"left out {name}: the same tensor as one before it")
-                continue
-            seen.add(place)
-            # A copy of its own: safetensors holds no views.
+            # A copy of its own: safetensors holds neither views nor shared memory.
             kept[name] = tensor.detach().clone(memory_format=torch.contiguous_format)
     partial = target.with_suffix(".safetensors.partial")
     save_file(kept, partial, metadata={"format": "pt"})

@@ -1,13 +1,23 @@
-//! `hilberg inspect`: what a model folder holds.
+//! What a model folder holds, before anything is run: family, blocks, parameters, start token, history state.
 
-use super::options::{Bytes, ModelArgs, StartChoice};
+use std::fmt::{self, Display, Formatter};
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::options::ModelArgs;
 use super::{say, say_json};
 use crate::backend::{Backend, cpu::Cpu};
 use crate::corpus::Tokenizer;
-use crate::engine::{Engine, Extent, Options, WAVE_ROWS, workspace_bytes};
+use crate::engine::{Engine, Extent, Options, WAVE_ROWS, cut, workspace_bytes};
 use crate::error::Result;
-use crate::model::{self, Mixer, ModelSpec, OpenOptions};
-use std::path::PathBuf;
+use crate::model::{self, Checkpoint, Mixer, ModelSpec, OpenOptions, Residual};
+
+/// Lengths at which the history state is told, where the model's positions reach them.
+const LENGTHS: [u64; 5] = [128, 1024, 8192, 65_536, 1_048_576];
+
+/// Scan states of a wave for which the memory is told: a trunk's ten forks, with some room.
+const FORKS: usize = 17;
 
 /// What a model folder holds: family, sizes, start token, history state, memory
 #[derive(clap::Args, Debug)]
@@ -15,7 +25,7 @@ pub struct InspectArgs {
     /// Model folder
     #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// Rows of a wave for the memory line
+    /// Rows of the wave whose memory is told
     #[arg(long, default_value_t = WAVE_ROWS, value_name = "ROWS")]
     wave: usize,
     #[command(flatten)]
@@ -25,56 +35,27 @@ pub struct InspectArgs {
     json: bool,
 }
 
-#[derive(serde::Serialize)]
-struct State {
-    tokens: u64,
-    values: u64,
-    bytes_f32: u64,
+/// What a run would allocate, mapped weights apart.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Memory {
+    /// Packed weights and scratch.
+    pub weights: u64,
+    /// Whether weights are packed anew for each wave because all of them exceed the bound.
+    pub streamed: bool,
+    /// Rows of the wave.
+    pub wave_rows: usize,
+    /// Activations, histories and states of a wave.
+    pub workspace: u64,
 }
 
-#[derive(serde::Serialize)]
-struct Inspection {
-    model: String,
-    family: String,
-    layers: usize,
-    blocks: String,
-    width: usize,
-    parameters: u64,
-    stored_bytes: u64,
-    dtypes: Vec<(String, u64)>,
-    vocabulary: usize,
-    tokenizer_ids: Option<usize>,
-    max_positions: Option<usize>,
-    start_token: Option<u32>,
-    start_source: Option<String>,
-    fingerprint: String,
-    history_state: Vec<State>,
-    wave_rows: usize,
-    workspace_bytes: usize,
-    weight_bytes: usize,
-    streamed: bool,
+#[derive(Serialize)]
+struct Said {
+    #[serde(flatten)]
+    inspection: Inspection,
+    memory: Memory,
 }
 
-/// Kinds of blocks, counted in order of appearance.
-fn blocks(spec: &ModelSpec) -> String {
-    let mut kinds: Vec<(&str, usize)> = Vec::new();
-    for b in spec.layers.iter().flat_map(|l| &l.blocks) {
-        let kind = match &b.mixer {
-            Mixer::Attention(a) if a.window.is_some() => "windowed attention",
-            Mixer::Attention(_) => "attention",
-            Mixer::Mlp(_) => "MLP",
-            Mixer::Mamba1(_) => "Mamba-1",
-            Mixer::Mamba2(_) => "Mamba-2",
-        };
-        match kinds.iter_mut().find(|k| k.0 == kind) {
-            Some(k) => k.1 += 1,
-            None => kinds.push((kind, 1)),
-        }
-    }
-    kinds.iter().map(|(k, n)| format!("{n} {k}")).collect::<Vec<_>>().join(", ")
-}
-
-/// Runs it.
+/// Runs the subcommand.
 ///
 /// # Errors
 /// Whatever is wrong with the folder.
@@ -82,71 +63,249 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     let options = OpenOptions { accept_keys: args.run.accept_key.clone(), rope_length: args.run.rope_length };
     let (spec, checkpoint) = model::open(&args.model, &options)?;
     let path = args.model.join("tokenizer.json");
-    let tokenizer_ids = if path.exists() { Some(Tokenizer::open(&path)?.vocab_size()) } else { None };
-    let lengths = [1u64, 128, 1024, 8192, 131_072];
-    let history_state = lengths
-        .iter()
-        .map(|&t| {
-            let values = model::history_state(&spec, t);
-            State { tokens: t, values, bytes_f32: 4 * values }
-        })
-        .collect();
-    let (start_token, start_source) = match (&args.run.start, &spec.start) {
-        (StartChoice::None, _) => (None, None),
-        (StartChoice::Id(id), _) => (Some(*id), Some("--start".to_string())),
-        (StartChoice::Auto, s) => (s.as_ref().map(|s| s.id), s.as_ref().map(|s| s.source.clone())),
-    };
-    let (parameters, dtypes, fingerprint, stored) = (model::parameters(&spec), checkpoint.dtypes(), checkpoint.fingerprint(), checkpoint.stored_bytes());
-    let extent = Extent { rows: args.wave, states: if crate::engine::cut(&spec, 1).grain.is_some() { 17 } else { 0 }, resident_rows: 0, resident_states: 0 };
-    let memory = args.run.memory.map(|Bytes(b)| b);
-    let engine = Engine::new(Cpu::new(args.run.threads.map(usize::from))?, spec, checkpoint, Options { memory, ..Options::default() })?;
-    let spec = engine.spec();
-    let found = Inspection {
-        model: args.model.display().to_string(),
-        family: spec.family.clone(),
-        layers: spec.layers.len(),
-        blocks: blocks(spec),
-        width: spec.d,
-        parameters,
-        stored_bytes: stored,
-        dtypes,
-        vocabulary: spec.vocab,
-        tokenizer_ids,
-        max_positions: spec.max_positions,
-        start_token,
-        start_source,
-        fingerprint,
-        history_state,
-        wave_rows: args.wave,
-        workspace_bytes: workspace_bytes(spec, extent, engine.backend().block_rows()),
-        weight_bytes: engine.weight_bytes(),
-        streamed: engine.streaming(),
-    };
-    if args.json { say_json(&found) } else { print(&found) }
+    let tokenizer = if path.exists() { Some(Tokenizer::open(&path)?) } else { None };
+    let inspection = describe(&spec, &checkpoint, tokenizer.as_ref());
+    let states = if cut(&spec, 1).grain.is_some() { FORKS } else { 0 };
+    let extent = Extent { rows: args.wave, states, ..Extent::default() };
+    let options = Options { memory: args.run.memory.map(|m| m.0), ..Options::default() };
+    let engine = Engine::new(Cpu::new(args.run.threads.map(usize::from))?, spec, checkpoint, options)?;
+    let workspace = workspace_bytes(engine.spec(), extent, engine.backend().block_rows()) as u64;
+    let memory = Memory { weights: engine.weight_bytes() as u64, streamed: engine.streaming(), wave_rows: args.wave, workspace };
+    let said = Said { inspection, memory };
+    if args.json {
+        return say_json(&said);
+    }
+    say(&said.inspection.to_string())?;
+    let how = if memory.streamed { "packed anew for each wave" } else { "packed once" };
+    say(&format!("memory         {} of weights ({how}), {} for waves of {} rows", bytes(memory.weights), bytes(memory.workspace), grouped(args.wave as u64)))
 }
 
-fn print(f: &Inspection) -> Result<()> {
-    let mib = |b: usize| format!("{:.1} MiB", b as f64 / (1 << 20) as f64);
-    let line = |name: &str, what: String| say(&format!("{name:<16} {what}"));
-    line("model", f.model.clone())?;
-    line("family", f.family.clone())?;
-    line("layers", format!("{} ({}), width {}", f.layers, f.blocks, f.width))?;
-    let dtypes: Vec<String> = f.dtypes.iter().map(|(d, n)| format!("{n} {d}")).collect();
-    line("parameters", format!("{} ({}; {} on disk)", f.parameters, dtypes.join(", "), mib(f.stored_bytes as usize)))?;
-    let padding = match f.tokenizer_ids {
-        Some(n) if n < f.vocabulary => format!(" (tokenizer {n}, {} rows of padding)", f.vocabulary - n),
-        Some(n) if n > f.vocabulary => format!(" (tokenizer {n}: ids from {} on cannot be scored)", f.vocabulary),
-        Some(_) => " (as the tokenizer)".into(),
-        None => " (no tokenizer.json in the folder)".into(),
-    };
-    line("vocabulary", format!("{}{padding}", f.vocabulary))?;
-    line("positions", f.max_positions.map_or("without limit".into(), |n| n.to_string()))?;
-    line("start token", f.start_token.map_or("none".into(), |t| format!("{t} ({})", f.start_source.as_deref().unwrap_or(""))))?;
-    for s in &f.history_state {
-        line(&format!("state at {}", s.tokens), format!("{} values, {} in float32", s.values, mib(s.bytes_f32 as usize)))?;
+/// A model, described.
+#[derive(Clone, Debug, Serialize)]
+pub struct Inspection {
+    /// `model_type`.
+    pub family: String,
+    /// Number of layers.
+    pub layers: usize,
+    /// Width of the residual.
+    pub width: usize,
+    /// Runs of alike layers, in order: `2 × attention (4 heads of 12 over 2 key-value heads), then gated MLP 88`.
+    pub blocks: Vec<String>,
+    /// Number of parameters; shared ones once.
+    pub parameters: u64,
+    /// Bytes of the weights in the files.
+    pub weight_bytes: u64,
+    /// Stored element types with the number of parameters in each.
+    pub dtypes: Vec<(String, u64)>,
+    /// Whether the head is the embedding.
+    pub tied_head: bool,
+    /// Rows of the embedding: ids run below this, and probabilities are normalised over all of them.
+    pub vocabulary: usize,
+    /// The tokenizer's vocabulary, where the folder has a tokenizer.json; the rest of `vocabulary` is padding.
+    pub tokenizer_vocabulary: Option<usize>,
+    /// The longest path that may be fed.
+    pub max_positions: Option<usize>,
+    /// Start token: its id, where it comes from, and whether the vocabulary has it.
+    pub start: Option<Start>,
+    /// The history state at a few lengths.
+    pub history: Vec<History>,
+    /// As records name this model.
+    pub fingerprint: String,
+}
+
+/// The token before every text.
+#[derive(Clone, Debug, Serialize)]
+pub struct Start {
+    /// Its id.
+    pub id: u32,
+    /// Where it comes from.
+    pub source: String,
+    /// Whether the embedding has a row for it.
+    pub usable: bool,
+}
+
+/// dim(z): what a model remembers of `tokens` tokens.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct History {
+    /// Length of the past.
+    pub tokens: u64,
+    /// Numbers in the history state.
+    pub values: u64,
+    /// Their bytes in float32.
+    pub bytes: u64,
+}
+
+/// Describes an opened model; reads no more of the weights than [`Checkpoint::fingerprint`] does.
+pub fn describe(spec: &ModelSpec, checkpoint: &Checkpoint, tokenizer: Option<&Tokenizer>) -> Inspection {
+    let reach = spec.max_positions.map_or(u64::MAX, |n| n as u64);
+    let mut lengths: Vec<u64> = LENGTHS.into_iter().filter(|t| *t <= reach).collect();
+    if let Some(n) = spec.max_positions.filter(|n| !lengths.contains(&(*n as u64))) {
+        lengths.push(n as u64);
+        lengths.sort();
     }
-    let how = if f.streamed { "packed anew for each wave: they exceed --memory" } else { "packed once, kept" };
-    line("weights", format!("{} ({how})", mib(f.weight_bytes)))?;
-    line("workspace", format!("{} for waves of {} rows", mib(f.workspace_bytes), f.wave_rows))?;
-    line("fingerprint", f.fingerprint.clone())
+    let history = |tokens| {
+        let values = model::history_state(spec, tokens);
+        History { tokens, values, bytes: 4 * values }
+    };
+    Inspection {
+        family: spec.family.clone(),
+        layers: spec.layers.len(),
+        width: spec.d,
+        blocks: blocks(spec),
+        parameters: model::parameters(spec),
+        weight_bytes: checkpoint.stored_bytes(),
+        dtypes: checkpoint.dtypes(),
+        tied_head: spec.head.unembedding.parts[0].name == spec.embedding.tokens.name,
+        vocabulary: spec.vocab,
+        tokenizer_vocabulary: tokenizer.map(Tokenizer::vocab_size),
+        max_positions: spec.max_positions,
+        start: spec.start.as_ref().map(|s| Start { id: s.id, source: s.source.clone(), usable: (s.id as usize) < spec.vocab }),
+        history: lengths.into_iter().map(history).collect(),
+        fingerprint: checkpoint.fingerprint(),
+    }
+}
+
+/// One line for each run of layers that are alike.
+fn blocks(spec: &ModelSpec) -> Vec<String> {
+    let mut runs: Vec<(String, usize)> = vec![];
+    for layer in &spec.layers {
+        let joint = match layer.residual {
+            Residual::Sequential => ", then ",
+            Residual::Parallel => ", beside ",
+        };
+        let line = layer.blocks.iter().map(|b| mixer(&b.mixer)).collect::<Vec<_>>().join(joint);
+        match runs.last_mut() {
+            Some((last, n)) if *last == line => *n += 1,
+            _ => runs.push((line, 1)),
+        }
+    }
+    runs.into_iter().map(|(line, n)| format!("{n} × {line}")).collect()
+}
+
+fn mixer(m: &Mixer) -> String {
+    match m {
+        Mixer::Attention(a) => {
+            let mut s = format!("attention ({} heads of {}", a.heads, a.head_dim);
+            if a.kv_heads != a.heads {
+                s += &format!(" over {} key-value heads", a.kv_heads);
+            }
+            if let Some(w) = a.window {
+                s += &format!(", window {w}");
+            }
+            s + ")"
+        }
+        Mixer::Mlp(m) => format!("{} {}", if m.gated { "gated MLP" } else { "MLP" }, m.width),
+        Mixer::Mamba1(m) => format!("Mamba scan ({} channels of state {}, convolution {})", m.d_inner, m.d_state, m.conv),
+        Mixer::Mamba2(m) => format!(
+            "Mamba-2 scan ({} heads of {} with state {}, {}, convolution {})",
+            m.heads,
+            m.head_dim,
+            m.d_state,
+            if m.groups == 1 { "one group".to_string() } else { format!("{} groups", m.groups) },
+            m.conv
+        ),
+    }
+}
+
+/// A number with separators: 1,916,640.
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// Bytes in the unit that reads best.
+fn bytes(n: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut x = n as f64;
+    let mut unit = 0;
+    while x >= 1024.0 && unit + 1 < units.len() {
+        x /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{n} B") } else { format!("{x:.1} {}", units[unit]) }
+}
+
+impl Display for Inspection {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        writeln!(f, "family         {}", self.family)?;
+        writeln!(f, "layers         {} of width {}", self.layers, self.width)?;
+        for (i, line) in self.blocks.iter().enumerate() {
+            writeln!(f, "{:14} {line}", if i == 0 { "blocks" } else { "" })?;
+        }
+        let dtypes: Vec<String> =
+            self.dtypes.iter().map(|(name, n)| if self.dtypes.len() == 1 { name.clone() } else { format!("{} {name}", grouped(*n)) }).collect();
+        writeln!(f, "parameters     {} ({}; {} in the files)", grouped(self.parameters), dtypes.join(", "), bytes(self.weight_bytes))?;
+        writeln!(f, "head           {}", if self.tied_head { "tied to the embedding" } else { "of its own" })?;
+        let padding = match self.tokenizer_vocabulary {
+            None => ", no tokenizer.json".to_string(),
+            Some(n) if n < self.vocabulary => format!(", {} of the tokenizer and {} of padding", grouped(n as u64), grouped((self.vocabulary - n) as u64)),
+            Some(n) if n == self.vocabulary => ", all of the tokenizer".to_string(),
+            Some(n) => format!(", but the tokenizer has {}: ids beyond the embedding cannot be scored", grouped(n as u64)),
+        };
+        writeln!(f, "vocabulary     {}{padding}", grouped(self.vocabulary as u64))?;
+        match &self.start {
+            None => writeln!(f, "start token    none named by config.json; pass --start ID")?,
+            Some(s) if s.usable => writeln!(f, "start token    {} ({})", s.id, s.source)?,
+            Some(s) => writeln!(f, "start token    {} ({}), which the vocabulary does not have; pass --start ID", s.id, s.source)?,
+        }
+        writeln!(f, "positions      {}", self.max_positions.map_or("unbounded".to_string(), |n| grouped(n as u64)))?;
+        for (i, h) in self.history.iter().enumerate() {
+            let label = if i == 0 { "history state" } else { "" };
+            writeln!(f, "{label:14} {} values ({} in float32) after {} tokens", grouped(h.values), bytes(h.bytes), grouped(h.tokens))?;
+        }
+        write!(f, "fingerprint    {}", self.fingerprint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::OpenOptions;
+    use std::path::Path;
+
+    fn fixture(name: &str) -> Inspection {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models").join(name);
+        let (spec, checkpoint) = model::open(&folder, &OpenOptions::default()).unwrap();
+        describe(&spec, &checkpoint, None)
+    }
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!([0, 999, 1000, 1_916_640].map(grouped), ["0", "999", "1,000", "1,916,640"]);
+        assert_eq!([0, 1023, 1536, 5 << 30].map(bytes), ["0 B", "1023 B", "1.5 KiB", "5.0 GiB"]);
+    }
+
+    #[test]
+    fn a_windowed_model_is_described() {
+        let i = fixture("qwen2");
+        assert_eq!(
+            i.blocks,
+            [
+                "1 × attention (4 heads of 12 over 2 key-value heads), then gated MLP 88",
+                "1 × attention (4 heads of 12 over 2 key-value heads, window 29), then gated MLP 88"
+            ]
+        );
+        assert!(i.tied_head);
+        assert_eq!(i.history.iter().map(|h| h.tokens).collect::<Vec<_>>(), [128, 256]);
+        assert_eq!(i.history[1].values, 2 * 24 * (256 + 29));
+        let start = i.start.as_ref().unwrap();
+        assert_eq!((start.id, start.source.as_str(), start.usable), (1, "bos_token_id of config.json", true));
+        assert!(i.to_string().contains("no tokenizer.json"));
+    }
+
+    #[test]
+    fn a_scan_has_no_last_position() {
+        let i = fixture("mamba2");
+        assert_eq!(i.max_positions, None);
+        assert_eq!(i.history.len(), LENGTHS.len());
+        assert!(i.history.iter().all(|h| h.values == i.history[0].values));
+        assert_eq!(i.blocks, ["2 × Mamba-2 scan (4 heads of 16 with state 128, one group, convolution 4)"]);
+    }
 }
