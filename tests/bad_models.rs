@@ -225,7 +225,18 @@ fn no_panic(folder: &Path) {
     }
 }
 
-const SPOILT: &[&str] = &["gpt2-options", "gpt-neox-sequential", "llama-yarn", "llama-dynamic", "llama-llama3", "mistral", "qwen2-layer-types", "mamba-original", "mamba2-groups", "mamba2-original"];
+const SPOILT: &[&str] = &[
+    "gpt2-options",
+    "gpt-neox-sequential",
+    "llama-yarn",
+    "llama-dynamic",
+    "llama-llama3",
+    "mistral",
+    "qwen2-layer-types",
+    "mamba-original",
+    "mamba2-groups",
+    "mamba2-original",
+];
 
 fn nasty() -> impl Strategy<Value = Value> {
     prop_oneof![

@@ -93,12 +93,7 @@ impl Known {
         let start = model.start.as_ref().ok_or_else(|| Error::input("a measurement needs a start token; leave --start at auto or name an id"))?;
         let engine = &model.engine;
         Ok(Known {
-            identity: ModelIdentity {
-                name: model.name.clone(),
-                fingerprint: engine.checkpoint().fingerprint(),
-                start: start.id,
-                arithmetic: engine.backend(),
-            },
+            identity: ModelIdentity { name: model.name.clone(), fingerprint: engine.checkpoint().fingerprint(), start: start.id, arithmetic: engine.backend() },
             vocab: engine.vocab(),
             positions: engine.max_positions(),
             weights: engine.weight_bytes(),
@@ -191,7 +186,10 @@ impl MeasureArgs {
             && length as usize > p
         {
             let names: Vec<&str> = known.iter().filter(|k| k.positions == Some(p)).map(|k| k.identity.name.as_str()).collect();
-            return Err(Error::input(format!("chunks of {length} tokens are longer than the {p} positions of {}; choose a smaller --length or --splits", names[0])));
+            return Err(Error::input(format!(
+                "chunks of {length} tokens are longer than the {p} positions of {}; choose a smaller --length or --splits",
+                names[0]
+            )));
         }
         if splits.is_empty() {
             splits = (1..31).map(|k| 1 << k).take_while(|&l: &u32| l as u64 * least as u64 <= length as u64).collect();
@@ -259,7 +257,9 @@ impl MeasureArgs {
             models.push((k, speed));
         }
         if self.json {
-            let each = models.iter().map(|(k, speed)| json!({ "name": k.identity.name, "tokens_per_second": speed, "seconds": rows as f64 / speed, "weight_bytes": k.weights }));
+            let each = models
+                .iter()
+                .map(|(k, speed)| json!({ "name": k.identity.name, "tokens_per_second": speed, "seconds": rows as f64 / speed, "weight_bytes": k.weights }));
             let told = json!({ "chunks": groups.len() * design.members(), "groups": groups.len(), "tokens": rows, "text_bytes": texts, "disk_bytes": disk, "models": each.collect::<Vec<_>>() });
             println!("{told:#}");
             return Ok(());
@@ -269,7 +269,11 @@ impl MeasureArgs {
             let minutes = rows as f64 / speed / 60.0;
             println!("{}: about {minutes:.1} min at {speed:.0} tokens/s (one text timed); weights {:.1} MB", k.identity.name, k.weights as f64 / 1e6);
         }
-        println!("memory beside weights and the engine's workspace: {:.1} MB of texts; disk: at most about {:.1} MB a model", texts as f64 / 1e6, disk as f64 / 1e6);
+        println!(
+            "memory beside weights and the engine's workspace: {:.1} MB of texts; disk: at most about {:.1} MB a model",
+            texts as f64 / 1e6,
+            disk as f64 / 1e6
+        );
         Ok(())
     }
 }

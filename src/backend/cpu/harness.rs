@@ -251,7 +251,11 @@ impl Layer<'_> {
                 let ways = How::all(isa);
                 let reference = run(&case, ways[0]);
                 assert_eq!(reference.len(), truth.len());
-                let error = reference.iter().flatten().zip(truth.iter().flatten()).fold(0.0f64, |m, (&a, &b)| if a.is_nan() { f64::NAN } else { m.max((a as f64 - b).abs()) });
+                let error = reference
+                    .iter()
+                    .flatten()
+                    .zip(truth.iter().flatten())
+                    .fold(0.0f64, |m, (&a, &b)| if a.is_nan() { f64::NAN } else { m.max((a as f64 - b).abs()) });
                 assert!(error <= budget, "{} on {isa}: {error:e} from float64, naive float32 {naive:e}", case.name);
                 let bits = |rows: &[Vec<f32>]| rows.iter().map(|r| r.iter().map(|v| v.to_bits()).collect::<Vec<_>>()).collect::<Vec<_>>();
                 let reference = bits(&reference);
@@ -286,4 +290,3 @@ pub fn naive_conv<R: Real>(inputs: &[&[f32]], weight: &Mat, bias: Option<&Mat>) 
     };
     (0..inputs.len()).map(|t| (0..weight.rows()).map(|c| at(t, c)).collect()).collect()
 }
-
