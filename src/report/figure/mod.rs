@@ -300,7 +300,7 @@ fn footnotes(a: &Analysis) -> Vec<String> {
     let level = a.options.resampling.level * 100.0;
     let mut notes = Vec::new();
     if a.points.iter().any(|p| p.lo.is_some()) {
-        notes.push(format!("lines: I = A ℓᵝ; bars and brackets: {level}% intervals"));
+        notes.push(format!("lines: power laws with exponent β; bars and brackets: {level}% intervals"));
     }
     if a.too_few_documents {
         notes.push(format!("too few documents for intervals to be trusted: {}", a.documents));
