@@ -2,7 +2,7 @@
 
 use super::measure_texts::{Tokens, group_texts};
 use super::options::{ModelArgs, OpenModel, open_model, stop_flag};
-use super::progress::Meter;
+use super::progress::{Meter, duration};
 use crate::corpus::{Corpus, ReadOptions, draw, matched, published};
 use crate::engine::Scorer;
 use crate::error::{Error, Result};
@@ -266,8 +266,8 @@ impl MeasureArgs {
         }
         println!("{} groups of {} chunks of {} tokens; {rows} tokens to feed a model", groups.len(), design.members(), design.length);
         for (k, speed) in models {
-            let minutes = rows as f64 / speed / 60.0;
-            println!("{}: about {minutes:.1} min at {speed:.0} tokens/s (one text timed); weights {:.1} MB", k.identity.name, k.weights as f64 / 1e6);
+            let time = duration(rows as f64 / speed);
+            println!("{}: about {time} at {speed:.0} tokens/s (one text timed); weights {:.1} MB", k.identity.name, k.weights as f64 / 1e6);
         }
         println!(
             "memory beside weights and the engine's workspace: {:.1} MB of texts; disk: at most about {:.1} MB a model",

@@ -82,7 +82,8 @@ fn describe(done: &Done) -> String {
     format!("{texts}, {speed:.0} tokens/s, {} left", duration(left))
 }
 
-fn duration(seconds: f64) -> String {
+/// A time in the two units that matter.
+pub(super) fn duration(seconds: f64) -> String {
     match seconds.round() as u64 {
         s if s < 60 => format!("{s} s"),
         s if s < 3600 => format!("{} min {} s", s / 60, s % 60),

@@ -29,7 +29,7 @@ const GREY: RGBColor = RGBColor(105, 105, 105);
 const GRID: RGBColor = RGBColor(228, 228, 228);
 
 // Logical pixels.
-const PLOT: (f64, f64) = (590.0, 430.0);
+const PLOT: (f64, f64) = (620.0, 440.0);
 const LEFT: f64 = 92.0;
 const TOP: f64 = 62.0;
 const GAP: f64 = 36.0;
@@ -37,8 +37,10 @@ const RIGHT: f64 = 26.0;
 const BELOW: f64 = 70.0;
 const LEGEND_ROW: f64 = 25.0;
 const BOTTOM: f64 = 16.0;
-/// Points at one ℓ lie this far apart, so that intervals do not hide each other.
+/// Points at one ℓ lie this far apart where there is room, so that intervals do not hide each other.
 const ASIDE: f64 = 7.0;
+/// Most of the distance between two ℓ that the points of one may take.
+const ASIDE_SHARE: f64 = 0.6;
 /// The PNG is drawn this many times larger and averaged down, for smooth edges.
 const SUPERSAMPLING: u32 = 3;
 /// Pixels of the PNG per logical pixel.
@@ -169,7 +171,7 @@ impl<'a> Figure<'a> {
             canvas.text(&counts, (left, TOP - 16.0), 15.0, GREY, Anchor::Start)?;
             for (k, s) in series.iter().enumerate() {
                 self.law(canvas, left, s)?;
-                let aside = ASIDE * (k as f64 - (series.len() as f64 - 1.0) / 2.0) / (series.len() as f64 / 2.0).max(1.0);
+                let aside = self.spacing(series.len()) * (k as f64 - (series.len() as f64 - 1.0) / 2.0);
                 self.points(canvas, left, s, aside)?;
             }
             self.legend(canvas, left, series, &footnotes(a))?;
@@ -179,6 +181,14 @@ impl<'a> Figure<'a> {
             canvas.text("open triangles at the lower edge: I ≤ 0, which has no place on a logarithmic axis", (LEFT, y), 15.0, GREY, Anchor::Start)?;
         }
         Ok(())
+    }
+
+    /// Distance between the points of `n` series at one ℓ.
+    fn spacing(&self, n: usize) -> f64 {
+        let mut x: Vec<f64> = self.panels.iter().flat_map(|(_, s)| s).flat_map(|s| &s.points).map(|p| PLOT.0 * self.x.position(p.split as f64)).collect();
+        x.sort_by(f64::total_cmp);
+        let nearest = x.windows(2).map(|w| w[1] - w[0]).filter(|&d| d > 1.0).fold(PLOT.0, f64::min);
+        ASIDE.min(ASIDE_SHARE * nearest / (n.max(2) - 1) as f64)
     }
 
     fn at(&self, left: f64, split: f64, value: f64) -> (f64, f64) {
@@ -206,7 +216,7 @@ impl<'a> Figure<'a> {
             }
             canvas.line((left - if long { 7.0 } else { 4.0 }, y), (left, y), INK, 1.0)?;
             if let (Some(label), true) = (&t.label, labelled) {
-                canvas.text(label, (left - 12.0, y), 16.0, INK, Anchor::End)?;
+                canvas.text(label, (left - 12.0, y + 2.0), 16.0, INK, Anchor::End)?;
             }
         }
         for (from, to) in [((left, TOP), (right, TOP)), ((right, TOP), (right, bottom)), ((right, bottom), (left, bottom)), ((left, bottom), (left, TOP))] {
@@ -271,6 +281,7 @@ impl<'a> Figure<'a> {
         for (k, s) in series.iter().enumerate() {
             let y = row(k);
             match s.ratio {
+                _ if s.fit.is_none() => {}
                 0 => canvas.line((left + 4.0, y), (left + 40.0, y), s.color, 1.6)?,
                 r => canvas.dashed((left + 4.0, y), (left + 40.0, y), if r == 1 { 9.0 } else { 3.0 }, s.color, 1.6)?,
             }
@@ -289,7 +300,7 @@ fn footnotes(a: &Analysis) -> Vec<String> {
     let level = a.options.resampling.level * 100.0;
     let mut notes = Vec::new();
     if a.points.iter().any(|p| p.lo.is_some()) {
-        notes.push(format!("lines: I = A ℓ^β; bars and brackets: {level}% intervals"));
+        notes.push(format!("lines: power laws with exponent β; bars and brackets: {level}% intervals"));
     }
     if a.too_few_documents {
         notes.push(format!("too few documents for intervals to be trusted: {}", a.documents));
