@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, each thin: parse, call the library, print.
 
+pub mod corpus;
 pub mod devices;
 pub mod estimate;
 pub mod inspect;

@@ -1,177 +1,181 @@
-//! `hilberg score`: log q of documents.
+//! `hilberg score`: log q of whole documents.
 
-use super::options::{ModelArgs, open_model};
-use super::{say, say_json};
-use crate::corpus::{Corpus, ReadOptions, TokenWidth, TokenizedDocuments, Tokenizer};
+use super::corpus::CorpusArgs;
+use super::options::{ModelArgs, OpenModel, open_model};
+use crate::corpus::{Corpus, TokenizedDocument, TokenizedDocuments, Tokenizer};
+use crate::engine::Scorer;
 use crate::error::{Error, Result};
 use crate::score::{Detail, ScoreOptions, Summary, create_writer, score_corpus};
-use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-/// Log-probabilities of documents, to Parquet or JSON lines
-#[derive(clap::Args, Debug)]
+/// Score texts: log-probabilities of documents and tokens under a model
+#[derive(Args, Debug)]
 pub struct ScoreArgs {
-    /// Model folder
-    #[arg(short, long, value_name = "DIR")]
-    model: PathBuf,
-    /// Texts: .txt, .jsonl, .npy, .bin files, or folders of them
-    #[arg(required = true, value_name = "CORPUS")]
-    corpus: Vec<PathBuf>,
-    /// Where to write, by ending: .jsonl or .parquet
-    #[arg(short, long, value_name = "FILE")]
+    /// The model's folder
+    #[arg(short, long, value_name = "MODEL")]
+    pub model: PathBuf,
+    #[command(flatten)]
+    corpus: CorpusArgs,
+    /// Where a row a document is written: FILE.jsonl or FILE.parquet
+    #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Every token's log-probability too, not only each document's sum
+    /// Write every token's log-probability, too
     #[arg(long, requires = "out")]
     per_token: bool,
-    /// What was asked for, without scoring: documents, tokens, memory
+    /// Say tokens, time, memory and disk, and score nothing but a sample
     #[arg(long)]
     dry_run: bool,
-    #[command(flatten)]
-    corpus_options: CorpusArgs,
-    #[command(flatten)]
-    run: ModelArgs,
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
-    /// No progress
+    /// Say nothing but the summary and errors
     #[arg(short, long)]
     quiet: bool,
+    #[command(flatten)]
+    options: ModelArgs,
 }
 
-/// How corpora are read.
-#[derive(Clone, Debug, clap::Args)]
-pub struct CorpusArgs {
-    /// The field of a JSON line that holds the text
-    #[arg(long, default_value = "text", value_name = "NAME", help_heading = "Corpus")]
-    pub text_field: String,
-    /// Token ids in .bin files: u16 or u32
-    #[arg(long, default_value = "u16", value_name = "TYPE", value_parser = ["u16", "u32"], help_heading = "Corpus")]
-    pub token_dtype: String,
-    /// tokenizer.json to use [default: the model folder's]
-    #[arg(long, value_name = "PATH", help_heading = "Corpus")]
-    pub tokenizer: Option<PathBuf>,
-}
-
-impl CorpusArgs {
-    /// Lists the corpus and opens the tokenizer if some file holds text. Notices go to standard error.
-    ///
-    /// # Errors
-    /// A path or a tokenizer that cannot be read; a tokenizer with more ids than `vocab`.
-    pub fn open(&self, paths: &[PathBuf], model: &Path, vocab: usize) -> Result<(Corpus, Option<Tokenizer>)> {
-        let token_width = if self.token_dtype == "u32" { TokenWidth::U32 } else { TokenWidth::U16 };
-        let corpus = Corpus::open(paths, ReadOptions { text_field: self.text_field.clone(), token_width })?;
-        let tokenizer = if corpus.needs_tokenizer() {
-            let path = self.tokenizer.clone().unwrap_or_else(|| model.join("tokenizer.json"));
-            if self.tokenizer.is_none() && !path.exists() {
-                return Err(Error::file(model, "has no tokenizer.json, and the corpus holds text; give --tokenizer PATH, or token files (.npy, .bin)"));
-            }
-            let t = Tokenizer::open(&path)?;
-            t.check_vocab(vocab)?;
-            Some(t)
-        } else {
-            None
-        };
-        for n in corpus.notices().iter().chain(tokenizer.iter().flat_map(|t| t.notices())) {
-            eprintln!("note: {n}");
-        }
-        Ok((corpus, tokenizer))
-    }
-}
-
-#[derive(serde::Serialize)]
-struct Said {
-    model: String,
-    backend: String,
-    start: Option<u32>,
-    #[serde(flatten)]
-    summary: Summary,
-    seconds: f64,
-    tokens_per_second: f64,
-}
-
-/// Runs it.
-///
-/// # Errors
-/// Whatever is wrong with the model, the corpus or the output's place.
-pub fn run(args: &ScoreArgs) -> Result<()> {
-    let mut model = open_model(&args.run, &args.model)?;
-    let vocab = model.engine.spec().vocab;
-    let (corpus, tokenizer) = args.corpus_options.open(&args.corpus, &args.model, vocab)?;
-    let documents = TokenizedDocuments::new(corpus.documents(), tokenizer.as_ref(), vocab);
-    if args.dry_run {
-        return dry_run(args, &model.engine, documents);
-    }
-    let detail = if args.per_token { Detail::Token } else { Detail::Document };
-    let mut writer = args.out.as_ref().map(|p| create_writer(p, detail)).transpose()?;
-    let options = ScoreOptions { detail, ..ScoreOptions::new(model.start.as_ref().map(|s| s.id)) };
-    let bar = meter(args.quiet);
-    let begun = Instant::now();
-    let summary =
-        score_corpus(&mut model.engine, documents, &options, &mut |row| writer.as_mut().map_or(Ok(()), |w| w.write(row)), &mut |documents, tokens| {
-            bar.set_message(format!("{documents} documents, {tokens} tokens, {:.0} tokens/s", tokens as f64 / begun.elapsed().as_secs_f64()));
-            bar.tick();
-        })?;
-    bar.finish_and_clear();
-    if let Some(w) = writer {
-        w.finish()?;
-    }
-    let seconds = begun.elapsed().as_secs_f64();
-    let said = Said {
-        model: model.name,
-        backend: model.engine.backend(),
-        start: model.start.as_ref().map(|s| s.id),
-        tokens_per_second: summary.tokens as f64 / seconds,
-        summary,
-        seconds,
-    };
-    if args.json { say_json(&said) } else { print(&said, model.start.as_ref().map(|s| s.source.as_str())) }
-}
-
-fn print(said: &Said, start: Option<&str>) -> Result<()> {
-    let s = &said.summary;
-    let with = |v: Option<f64>, e: Option<f64>, digits: usize| match (v, e) {
-        (Some(v), Some(e)) => format!("{v:.digits$} ± {e:.digits$}"),
-        (Some(v), None) => format!("{v:.digits$}"),
-        _ => "–".into(),
-    };
-    say(&format!("model           {} ({})", said.model, said.backend))?;
-    say(&format!("start token     {}", said.start.map_or("none".into(), |id| format!("{id} ({})", start.unwrap_or("")))))?;
-    say(&format!("documents       {}", s.documents))?;
-    say(&format!("tokens          {}", s.tokens))?;
-    say(&format!("log q           {:.4} nats", s.sum))?;
-    say(&format!("nats per token  {}", with(s.nats_per_token, s.nats_per_token_error, 4)))?;
-    say(&format!("bits per byte   {}", with(s.bits_per_byte, s.bits_per_byte_error, 4)))?;
-    say(&format!("perplexity      {}", with(s.perplexity, None, 3)))?;
-    say(&format!("speed           {:.0} tokens/s ({:.1} s)", said.tokens_per_second, said.seconds))
-}
-
-/// A spinner on a terminal, nothing elsewhere.
-fn meter(quiet: bool) -> indicatif::ProgressBar {
-    if quiet || !std::io::stderr().is_terminal() { indicatif::ProgressBar::hidden() } else { indicatif::ProgressBar::new_spinner() }
-}
-
-#[derive(serde::Serialize)]
+/// What `--dry-run` says.
+#[derive(Debug, serde::Serialize)]
 struct Forecast {
     documents: u64,
     tokens: u64,
-    longest_document: usize,
+    /// Tokens of the longest document, and how many the model takes.
+    longest: u64,
+    positions: Option<usize>,
+    seconds: Option<f64>,
     weight_bytes: usize,
+    /// Of the output, about.
+    disk_bytes: u64,
 }
 
-fn dry_run(args: &ScoreArgs, engine: &super::options::AnyEngine, documents: impl Iterator<Item = Result<crate::corpus::TokenizedDocument>>) -> Result<()> {
-    let mut f = Forecast { documents: 0, tokens: 0, longest_document: 0, weight_bytes: engine.weight_bytes() };
-    for d in documents {
-        let n = d?.tokens.len();
-        f.documents += 1;
-        f.tokens += n as u64;
-        f.longest_document = f.longest_document.max(n);
+/// Runs `hilberg score`.
+///
+/// # Errors
+/// Whatever is wrong with model, corpus or output, as one sentence.
+pub fn run(args: &ScoreArgs) -> Result<()> {
+    let corpus = args.corpus.open()?;
+    let mut model = open_model(&args.options, &args.model)?;
+    let tokenizer = args.corpus.tokenizer(&corpus, &args.model, model.engine.vocab())?;
+    if !args.quiet {
+        let of_tokenizer = tokenizer.iter().flat_map(Tokenizer::notices);
+        corpus.notices().iter().chain(of_tokenizer).for_each(|n| eprintln!("note: {n}"));
+        match &model.start {
+            Some(s) => eprintln!("start token {} ({})", s.id, s.source),
+            None => eprintln!("no start token: the first token of a text is not scored"),
+        }
     }
-    if args.json {
-        return say_json(&f);
+    let detail = if args.per_token { Detail::Token } else { Detail::Document };
+    let options = ScoreOptions { detail, ..ScoreOptions::new(model.start.as_ref().map(|s| s.id)) };
+    if args.dry_run {
+        let forecast = forecast(&corpus, tokenizer.as_ref(), &mut model, &options)?;
+        return if args.json { json(&forecast) } else { tell(&forecast) };
     }
-    say(&format!("documents         {}", f.documents))?;
-    say(&format!("tokens            {}", f.tokens))?;
-    say(&format!("longest document  {} tokens", f.longest_document))?;
-    say(&format!("packed weights    {} MiB", f.weight_bytes.div_ceil(1 << 20)))
+    let summary = score(args, &corpus, tokenizer.as_ref(), &mut model, &options)?;
+    if args.json { json(&summary) } else { table(&summary) }
+}
+
+fn score(args: &ScoreArgs, corpus: &Corpus, tokenizer: Option<&Tokenizer>, model: &mut OpenModel, options: &ScoreOptions) -> Result<Summary> {
+    let mut writer = args.out.as_deref().map(|path| create_writer(path, options.detail)).transpose()?;
+    let bar = if args.quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} tokens, {per_sec}, {elapsed}: {msg}") {
+        bar.set_style(style);
+    }
+    let documents = TokenizedDocuments::new(corpus.documents(), tokenizer, model.engine.vocab());
+    let mut logged = Instant::now();
+    let mut progress = |documents: u64, tokens: u64| {
+        bar.set_position(tokens);
+        bar.set_message(format!("{documents} documents"));
+        // A bar is not drawn into a log; a line every half minute is.
+        if bar.is_hidden() && !args.quiet && logged.elapsed() > Duration::from_secs(30) {
+            eprintln!("{tokens} tokens, {documents} documents");
+            logged = Instant::now();
+        }
+    };
+    let summary = score_corpus(&mut model.engine, documents, options, &mut |row| writer.as_mut().map_or(Ok(()), |w| w.write(row)), &mut progress);
+    bar.finish_and_clear();
+    let summary = summary?;
+    if let Some(writer) = writer {
+        writer.finish()?;
+    }
+    Ok(summary)
+}
+
+/// Tokens whose scoring is timed.
+const SAMPLE: usize = 4096;
+
+fn forecast(corpus: &Corpus, tokenizer: Option<&Tokenizer>, model: &mut OpenModel, options: &ScoreOptions) -> Result<Forecast> {
+    let vocab = model.engine.vocab();
+    let limit = model.engine.max_positions().unwrap_or(SAMPLE).saturating_sub(1).clamp(1, SAMPLE);
+    let mut sample: Vec<TokenizedDocument> = Vec::new();
+    let (mut documents, mut tokens, mut longest, mut disk, mut sampled) = (0u64, 0u64, 0u64, 0u64, 0);
+    for document in TokenizedDocuments::new(corpus.documents(), tokenizer, vocab) {
+        let mut document = document?;
+        let n = document.tokens.len() as u64;
+        documents += 1;
+        tokens += n;
+        longest = longest.max(n);
+        // An id, a sum and a count; a token and its log-probability in at most some 20 characters.
+        disk += document.id.len() as u64 + 50 + if options.detail == Detail::Token { 20 * n } else { 0 };
+        if sampled < SAMPLE {
+            document.tokens.truncate(limit);
+            document.byte_offsets = None;
+            sampled += document.tokens.len();
+            sample.push(document);
+        }
+    }
+    let time = |model: &mut OpenModel| -> Result<Option<f64>> {
+        let start = Instant::now();
+        let scored = score_corpus(&mut model.engine, sample.iter().cloned().map(Ok), options, &mut |_| Ok(()), &mut |_, _| {})?.tokens;
+        Ok((scored > 0).then(|| start.elapsed().as_secs_f64() / scored as f64 * tokens as f64))
+    };
+    // The first pass packs the weights.
+    time(model)?;
+    let seconds = time(model)?;
+    Ok(Forecast { documents, tokens, longest, positions: model.engine.max_positions(), seconds, weight_bytes: model.engine.weight_bytes(), disk_bytes: disk })
+}
+
+/// Prints, where a closed pipe is the reader's wish and no error.
+fn print(text: &str) -> Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("standard output")(e)),
+        _ => Ok(()),
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| Error::input(e.to_string()))?;
+    print(&(text + "\n"))
+}
+
+fn tell(f: &Forecast) -> Result<()> {
+    let time = f.seconds.map_or("unknown".into(), |s| format!("about {} s (texts beyond {SAMPLE} tokens: longer)", s.ceil()));
+    let positions = f.positions.map_or(String::new(), |p| format!(" (the model knows {p} positions)"));
+    print(&format!(
+        "documents  {}\ntokens     {}, at most {} a document{positions}\ntime       {time}\nmemory     {} MiB of weights, and a wave\ndisk       about {} MiB with --out\n",
+        f.documents,
+        f.tokens,
+        f.longest,
+        f.weight_bytes.div_ceil(1 << 20),
+        f.disk_bytes.div_ceil(1 << 20),
+    ))
+}
+
+fn table(s: &Summary) -> Result<()> {
+    let with_error = |value: Option<f64>, error: Option<f64>| match (value, error) {
+        (Some(v), Some(e)) => format!("{v:.5} ± {e:.5} (standard error over documents)"),
+        (Some(v), None) => format!("{v:.5}"),
+        _ => "none".into(),
+    };
+    let mut text = format!("documents       {}\ntokens scored   {}\n", s.documents, s.tokens);
+    text += &format!("nats per token  {}\n", with_error(s.nats_per_token, s.nats_per_token_error));
+    if s.bytes.is_some() {
+        text += &format!("bits per byte   {}\n", with_error(s.bits_per_byte, s.bits_per_byte_error));
+    }
+    text += &format!("perplexity      {}\n", s.perplexity.map_or("none".into(), |p| format!("{p:.4}")));
+    print(&text)
 }
