@@ -14,6 +14,10 @@ const IGNORED: &[(&[&str], &str)] = &[
     (&["time_step_scale", "time_step_min", "time_step_max", "time_step_init_scheme", "time_step_floor", "rescale_prenorm_residual"], "initialisation"),
     (&["use_mambapy", "use_associative_scan"], "another program for the same scan"),
     (&["layer_types"], "all layers are alike"),
+    (
+        &["d_model", "d_inner", "n_layer", "ssm_cfg", "fused_add_norm", "pad_vocab_size_multiple"],
+        "the original's spelling of what is read, left behind by conversion; the vocabulary is already padded",
+    ),
 ];
 
 /// Keys of the original layout, at the top and in ssm_cfg.
@@ -135,10 +139,6 @@ pub(super) fn read(c: &Config, _: &OpenOptions) -> Result<(ModelSpec, Naming)> {
         tied: c.flag("tie_word_embeddings", true)?,
         start: c.start_token()?,
     };
-    // Written by the conversion from the original layout; the vocabulary is already padded and all layers are scans.
-    for key in ["d_model", "d_inner", "n_layer", "ssm_cfg", "fused_add_norm", "pad_vocab_size_multiple"] {
-        c.value(key);
-    }
     c.only("rms_norm", true, "the reference's Mamba has RMS norms only")?;
     let spec = stack.spec(|p| sizes.mixer(p));
     c.finish(IGNORED)?;
