@@ -126,6 +126,20 @@ fn a_product_row_alone_has_the_same_bits() {
     }
 }
 
+/// Callers that share a device do not wait for each other in a circle.
+#[test]
+fn two_callers_share_a_device() {
+    let case = Linear { rows: 57, inputs: 64, outputs: 100, epilogue: Epilogue::Add, dtype: Dtype::F32, bias: true };
+    for [_, two] in devices() {
+        let alone = two.enter(|| case.run(two));
+        std::thread::scope(|s| {
+            for _ in 0..2 {
+                s.spawn(|| (0..200).for_each(|_| assert!(same_bits(&alone, &two.enter(|| case.run(two))))));
+            }
+        });
+    }
+}
+
 struct Norm {
     rows: usize,
     cols: usize,

@@ -33,7 +33,7 @@ use std::sync::{Mutex, PoisonError};
 pub struct Cpu {
     isa: Isa,
     pool: rayon::ThreadPool,
-    /// Packed rows of the product at hand; products come one after another.
+    /// Packed rows of the product at hand, kept from one product to the next.
     room: Mutex<Vec<f32>>,
 }
 
@@ -70,6 +70,16 @@ impl Cpu {
     /// Threads of the pool.
     pub fn threads(&self) -> usize {
         self.pool.current_num_threads()
+    }
+
+    /// Lends the room for packed rows. It is taken out of its lock: were the lock held, a worker that waits for its product's other
+    /// half could steal a second caller's product and wait for itself.
+    fn with_room<R>(&self, work: impl FnOnce(&mut Vec<f32>) -> R) -> R {
+        let lock = || self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut room = std::mem::take(&mut *lock());
+        let out = work(&mut room);
+        *lock() = room;
+        out
     }
 }
 
@@ -153,9 +163,10 @@ impl Backend for Cpu {
         out: &mut Mat,
         out_first: usize,
     ) -> Result<()> {
-        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
-        let packed = Packed::pack(self.isa, x.data(), x.cols(), from, rows, weight.inputs(), &mut room);
-        gemm::linear(self.isa, &packed, weight, bias.map(|b| b.row(0)), epilogue, out, out_first);
+        self.with_room(|room| {
+            let packed = Packed::pack(self.isa, x.data(), x.cols(), from, rows, weight.inputs(), room);
+            gemm::linear(self.isa, &packed, weight, bias.map(|b| b.row(0)), epilogue, out, out_first);
+        });
         Ok(())
     }
 
@@ -214,9 +225,10 @@ impl Backend for Cpu {
     }
 
     fn head(&self, op: &HeadOp, x: &Mat, rows: usize, weight: &Weight, bias: Option<&Mat>, ptr: &[u32], targets: &[TokenId], out: &mut Vec<f32>) -> Result<()> {
-        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
-        let packed = Packed::pack(self.isa, x.data(), x.cols(), 0, rows, weight.inputs(), &mut room);
-        out.extend(head::head(self.isa, op, &packed, weight, bias.map(|b| b.row(0)), ptr, targets));
+        out.extend(self.with_room(|room| {
+            let packed = Packed::pack(self.isa, x.data(), x.cols(), 0, rows, weight.inputs(), room);
+            head::head(self.isa, op, &packed, weight, bias.map(|b| b.row(0)), ptr, targets)
+        }));
         Ok(())
     }
 }
