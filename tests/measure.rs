@@ -76,7 +76,7 @@ fn texts(design: &Design, groups: usize, seed: u64) -> Vec<Vec<Text>> {
         document: n as u32,
         document_id: format!("Büch {n}.txt"),
         token_offset: rng.below(1000),
-        bytes: (n % 3 > 0).then(|| Bytes { offset: rng.below(5000), lengths: marks.iter().map(|m| 4 * m).collect() }),
+        bytes: (!n.is_multiple_of(3)).then(|| Bytes { offset: rng.below(5000), lengths: marks.iter().map(|m| 4 * m).collect() }),
         tokens: (0..design.length).map(|_| 1 + rng.below(VOCAB as u64 - 1) as TokenId).collect(),
     };
     (0..groups).map(|g| (0..design.members()).map(|m| text(g * design.members() + m, &mut rng)).collect()).collect()

@@ -124,8 +124,7 @@ pub fn run(args: &MeasureArgs) -> Result<()> {
     if !args.quiet {
         corpus.notices().iter().chain(&notices).for_each(|n| eprintln!("{n}"));
     }
-    let mut options = Options::default();
-    options.estimators = args.estimators.clone();
+    let mut options = Options { estimators: args.estimators.clone(), ..Options::default() };
     options.resampling.seed = args.seed;
     if args.dry_run {
         return args.dry_run(&design, &groups, &known, open);
