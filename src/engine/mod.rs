@@ -179,6 +179,13 @@ impl<B: Backend> Engine<B> {
         self.streaming
     }
 
+    /// Packs weights anew for each wave from now on, whether or not they fit.
+    pub fn stream_weights(&mut self) {
+        self.streaming = true;
+        self.packed = None;
+        self.head = None;
+    }
+
     /// Waves that fit the memory, with their extent.
     fn plan(&self, forest: &Forest, readout: &Readout) -> Result<(Vec<Wave>, Extent)> {
         let mut rows = self.options.wave_rows.unwrap_or(if self.streaming { STREAMING_ROWS } else { WAVE_ROWS }).max(1);

@@ -1,0 +1,176 @@
+//! The engine's promises, bitwise, on every family: a path scored alone and inside any forest gives the same numbers, however
+//! the waves are cut, whatever the order of trees, the number of threads and the weights' way to the chip.
+
+use hilberg::backend::cpu::{Cpu, Isa};
+use hilberg::engine::{Engine, Options, Scorer, Values, score_lists};
+use hilberg::forest::{Forest, Readout, Slot, SpanId, TokenId};
+use hilberg::model::{self, OpenOptions};
+use hilberg::rng::Rng;
+use std::path::PathBuf;
+
+/// One fixture of every kind of past: full and windowed attention, grouped heads, parallel residuals, both scans.
+const FAMILIES: [&str; 8] = ["gpt2", "gpt-neox", "llama", "mistral", "qwen3", "mamba", "mamba2", "mamba2-groups"];
+
+fn folder(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models").join(name)
+}
+
+fn engine_with(name: &str, isa: Isa, threads: usize, options: Options) -> Engine<Cpu> {
+    let (spec, checkpoint) = model::open(&folder(name), &OpenOptions::default()).unwrap();
+    Engine::new(Cpu::with_isa(isa, Some(threads)).unwrap(), spec, checkpoint, options).unwrap()
+}
+
+fn engine(name: &str, threads: usize, wave_rows: usize) -> Engine<Cpu> {
+    engine_with(name, Isa::detect(), threads, Options { wave_rows: Some(wave_rows), ..Options::default() })
+}
+
+/// A forest with everything in it: wide forks, deep chains, branches at 0, at the end, of one token, and spans that nothing reads.
+struct Drawn {
+    forest: Forest,
+    readout: Readout,
+    /// Span and first slot of its tokens, in the order in which they were asked for.
+    read: Vec<(SpanId, Slot, u32)>,
+}
+
+fn draw(seed: u64, vocab: usize, longest: usize, trees: usize) -> Drawn {
+    let mut rng = Rng::new(seed, 0);
+    let mut forest = Forest::new();
+    let mut tokens = |rng: &mut Rng, n: usize| -> Vec<TokenId> { (0..n).map(|_| rng.below(vocab as u64) as TokenId).collect() };
+    for _ in 0..trees {
+        let trunk = 1 + rng.below(150) as usize;
+        let mut spans = vec![forest.root(&tokens(&mut rng, trunk)).unwrap()];
+        for _ in 0..rng.below(12) {
+            // Half the time the newest span is the parent: chains grow deep.
+            let parent = if rng.below(2) == 0 { spans[spans.len() - 1] } else { spans[rng.below(spans.len() as u64) as usize] };
+            let len = forest.span(parent).len();
+            let offset = [0, len, rng.below(len as u64 + 1) as u32, rng.below(len as u64 + 1) as u32][rng.below(4) as usize];
+            let room = longest.saturating_sub((forest.span(parent).position + offset) as usize);
+            if room == 0 {
+                continue;
+            }
+            let n = [1, 1 + rng.below(70) as usize][rng.below(2) as usize].min(room);
+            spans.push(forest.branch(parent, offset, &tokens(&mut rng, n)).unwrap());
+        }
+    }
+    let (mut readout, mut read) = (Readout::new(), Vec::new());
+    for i in 0..forest.spans().len() as u32 {
+        let span = SpanId(i);
+        let s = forest.span(span);
+        let first = u32::from(s.position == 0);
+        if first < s.len() && rng.below(8) > 0 {
+            read.push((span, readout.each(&forest, span, first..s.len()).unwrap(), s.len() - first));
+        }
+    }
+    Drawn { forest, readout, read }
+}
+
+fn bits(engine: &mut Engine<Cpu>, drawn: &Drawn) -> Vec<Vec<u32>> {
+    let mut values = Values::new(&drawn.readout);
+    engine.score(&drawn.forest, &drawn.readout, &mut values).unwrap();
+    drawn.read.iter().map(|&(_, slot, n)| values.tokens(slot, n as usize).iter().map(|x| x.to_bits()).collect()).collect()
+}
+
+/// Every read span's path on its own, as a text.
+fn alone(engine: &mut Engine<Cpu>, drawn: &Drawn) -> Vec<Vec<u32>> {
+    drawn
+        .read
+        .iter()
+        .map(|&(span, _, n)| {
+            let path = drawn.forest.path(span);
+            let logs = score_lists(engine, std::slice::from_ref(&path)).unwrap().remove(0);
+            logs[logs.len() - n as usize..].iter().map(|x| x.to_bits()).collect()
+        })
+        .collect()
+}
+
+fn same(name: &str, what: &str, got: &[Vec<u32>], want: &[Vec<u32>]) {
+    for (i, (g, w)) in got.iter().zip(want).enumerate() {
+        for (t, (x, y)) in g.iter().zip(w).enumerate() {
+            assert_eq!(x, y, "{name}, {what}: span {i}, token {t}: {} and {}", f32::from_bits(*x), f32::from_bits(*y));
+        }
+    }
+    assert_eq!(got.len(), want.len());
+}
+
+#[test]
+fn forest_equals_strings() {
+    for name in FAMILIES {
+        let (vocab, longest) = {
+            let e = engine(name, 1, 64);
+            (e.vocab(), e.max_positions().unwrap_or(400).min(400))
+        };
+        for seed in 0..3 {
+            let drawn = draw(seed, vocab, longest, 3);
+            let want = alone(&mut engine(name, 1, 4096), &drawn);
+            assert!(want.iter().flatten().all(|b| f32::from_bits(*b) <= 0.0), "{name}: log p must not be positive");
+            // One row a wave, waves smaller and larger than trees, everything at once; one thread and two.
+            for (threads, rows) in [(2, 4096), (1, 4096), (2, 61), (1, 128), (2, 7)] {
+                same(name, &format!("waves of {rows} rows, {threads} threads"), &bits(&mut engine(name, threads, rows), &drawn), &want);
+            }
+        }
+        let drawn = draw(3, vocab, longest, 1);
+        same(name, "waves of one row", &bits(&mut engine(name, 1, 1), &drawn), &alone(&mut engine(name, 2, 4096), &drawn));
+    }
+}
+
+#[test]
+fn every_instruction_path_keeps_the_promise() {
+    for isa in Isa::available() {
+        for name in ["mistral", "mamba", "mamba2"] {
+            let mut whole = engine_with(name, isa, 2, Options::default());
+            let drawn = draw(7, whole.vocab(), whole.max_positions().unwrap_or(300).min(300), 2);
+            let want = alone(&mut whole, &drawn);
+            let mut cut = engine_with(name, isa, 1, Options { wave_rows: Some(45), ..Options::default() });
+            same(name, &format!("path {isa}"), &bits(&mut cut, &drawn), &want);
+        }
+    }
+}
+
+/// Sums are float64 sums of the tokens' float32 numbers, in the tokens' order, wherever waves end.
+#[test]
+fn sums_add_up_across_waves() {
+    let mut rows = engine("llama", 2, 13);
+    let mut forest = Forest::new();
+    let mut rng = Rng::new(11, 0);
+    let tokens: Vec<TokenId> = (0..120).map(|_| rng.below(rows.vocab() as u64) as TokenId).collect();
+    let root = forest.root(&tokens[..60]).unwrap();
+    let tail = forest.branch(root, 40, &tokens[60..]).unwrap();
+    let mut readout = Readout::new();
+    let whole = readout.sum(&forest, tail, 0..60).unwrap();
+    let parts = [readout.sum(&forest, tail, 0..17).unwrap(), readout.sum(&forest, tail, 17..60).unwrap()];
+    let each = readout.each(&forest, tail, 0..60).unwrap();
+    let mut values = Values::new(&readout);
+    rows.score(&forest, &readout, &mut values).unwrap();
+    let logs = values.tokens(each, 60);
+    let add = |r: std::ops::Range<usize>| logs[r].iter().fold(0.0f64, |s, &x| s + x as f64);
+    assert_eq!(values.sum(whole), add(0..60));
+    assert_eq!([values.sum(parts[0]), values.sum(parts[1])], [add(0..17), add(17..60)]);
+}
+
+/// Weights that do not fit are packed anew for every wave: slower, same bits.
+#[test]
+fn streamed_weights_give_the_same_bits() {
+    for name in ["llama", "mamba2"] {
+        let mut kept = engine(name, 2, 64);
+        assert!(!kept.streaming());
+        let drawn = draw(5, kept.vocab(), 256, 2);
+        let want = bits(&mut kept, &drawn);
+        kept.stream_weights();
+        same(name, "streamed weights", &bits(&mut kept, &drawn), &want);
+    }
+}
+
+#[test]
+fn bad_forests_are_refused_in_a_sentence() {
+    let mut e = engine("gpt2", 1, 64);
+    let max = e.max_positions().unwrap();
+    let say = |e: &mut Engine<Cpu>, tokens: Vec<TokenId>| score_lists(e, &[tokens]).unwrap_err().to_string();
+    assert_eq!(say(&mut e, vec![0, 1, 1_000_000]), format!("token 1000000 lies outside the model's vocabulary of {}", e.vocab()));
+    let long = say(&mut e, vec![0; max + 2]);
+    assert!(long.contains(&format!("{} tokens", max + 2)) && long.contains(&format!("{max} positions")), "{long}");
+    // The last token is not fed: one more than the positions is fine.
+    assert_eq!(score_lists(&mut e, &[vec![0; max + 1]]).unwrap()[0].len(), max);
+    let tiny = engine_with("gpt2", Isa::detect(), 1, Options { memory: Some(1000), ..Options::default() });
+    let mut tiny = tiny;
+    assert!(say(&mut tiny, vec![0, 1, 2]).contains("--memory"));
+}
