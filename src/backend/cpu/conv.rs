@@ -3,11 +3,11 @@
 //! y_t = act(b + Σ_k w[k] x_{t−K+1+k}): bias first, then the taps from the oldest to the newest; taps before position 0 are
 //! left out. A lane is a channel, so a row's bits depend on nothing but its K inputs.
 
+use super::Mat;
 use super::lanes::{load, store};
 use super::math::act;
 use super::piece::{lines, pieces};
 use super::simd::{Isa, Kernel, Simd};
-use super::Mat;
 use crate::backend::{Act, ConvOp, History};
 use crate::error::Result;
 use crate::forest::Wave;

@@ -16,12 +16,12 @@
 mod head;
 
 use self::head::{Head, Local};
+use super::Mat;
 use super::conv::Convolver;
 use super::lanes::{load, softplus, store};
 use super::mat::Shared;
 use super::piece::{Piece, lines, pieces};
 use super::simd::{Isa, Kernel, Simd};
-use super::Mat;
 use crate::backend::{History, SSD_CHUNK, SsdOp, States};
 use crate::error::Result;
 use crate::forest::{Segment, StateRef, Store, Wave};
