@@ -1,4 +1,4 @@
-//! Vectors at the end of a row, where fewer than `LANES` numbers are left; and ln(1 + e^x).
+//! Vectors at the end of a row, where fewer than `LANES` numbers are left; and two functions that scans need.
 
 use super::simd::Simd;
 
@@ -12,6 +12,22 @@ pub(super) unsafe fn load<S: Simd>(p: *const f32, n: usize) -> S::V {
 #[inline(always)]
 pub(super) unsafe fn store<S: Simd>(p: *mut f32, n: usize, v: S::V) {
     unsafe { if n == S::LANES { S::store(p, v) } else { S::store_part(p, n, v) } }
+}
+
+/// e^x as [`Simd::exp`] computes it, for −87 ≤ x ≤ 88 alone: there 2^n is one factor and nothing needs a bound.
+#[inline(always)]
+pub(super) unsafe fn exp_within<S: Simd>(x: S::V) -> S::V {
+    unsafe {
+        let n = S::round(S::mul(x, S::splat(std::f32::consts::LOG2_E)));
+        let r = S::fma(n, S::splat(-0.693_359_4), x);
+        let r = S::fma(n, S::splat(2.121_944_4e-4), r);
+        let mut p = S::splat(1.987_569_1e-4);
+        for k in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1] {
+            p = S::fma(p, r, S::splat(k));
+        }
+        let p = S::add(S::fma(p, S::mul(r, r), r), S::splat(1.0));
+        S::mul(p, S::pow2(n))
+    }
 }
 
 /// softplus(x) = ln(1 + e^x) = max(x, 0) + ln(1 + u), u = e^−|x|, to a few units in the last place for every x:
@@ -43,6 +59,25 @@ mod tests {
         #[inline(always)]
         unsafe fn run<S: Simd>(self) -> f32 {
             unsafe { S::to_array(softplus::<S>(S::splat(self.0)))[0] }
+        }
+    }
+
+    struct Exps(f32);
+    impl Kernel for Exps {
+        type Out = (f32, f32);
+        #[inline(always)]
+        unsafe fn run<S: Simd>(self) -> (f32, f32) {
+            unsafe { (S::to_array(exp_within::<S>(S::splat(self.0)))[0], S::to_array(S::exp(S::splat(self.0)))[0]) }
+        }
+    }
+
+    #[test]
+    fn exp_within_its_range_is_exp() {
+        for isa in Isa::available() {
+            for i in -8700..=8800 {
+                let (got, want) = isa.run(Exps(i as f32 * 0.01));
+                assert_eq!(got.to_bits(), want.to_bits(), "{isa}: exp({i} / 100)");
+            }
         }
     }
 

@@ -5,7 +5,7 @@
 
 use super::{Batch, Chunk, Parts, Start};
 use crate::backend::cpu::Mat;
-use crate::backend::cpu::lanes::{load, store};
+use crate::backend::cpu::lanes::{exp_within, load, store};
 use crate::backend::cpu::mat::Shared;
 use crate::backend::cpu::simd::{Kernel, Simd};
 use crate::backend::{SSD_CHUNK, SsdOp};
@@ -55,6 +55,13 @@ unsafe fn chain<S: Simd, const T: usize, const V: usize>(
             }
         }
     }
+}
+
+/// e^x for x ≤ 0, and 0 below x = −64: 10⁻²⁸ of a number that was there before is nothing in a sum of float32, but products
+/// with it would be subnormal, which processors compute a hundred times slower.
+#[inline(always)]
+unsafe fn fade<S: Simd>(x: S::V) -> S::V {
+    unsafe { S::if_less(x, S::splat(-64.0), S::splat(0.0), exp_within::<S>(S::min(S::max(x, S::splat(-64.0)), S::splat(0.0)))) }
 }
 
 /// Stores V vectors, or one of `lanes` numbers.
@@ -238,7 +245,7 @@ impl Operands {
         }
         for v in o.decay.chunks_exact_mut(S::LANES) {
             // SAFETY: a whole vector.
-            unsafe { S::store(v.as_mut_ptr(), S::exp(S::load(v.as_ptr()))) };
+            unsafe { S::store(v.as_mut_ptr(), fade::<S>(S::load(v.as_ptr()))) };
         }
         o
     }
@@ -255,7 +262,7 @@ impl Operands {
         for s in (0..whole).step_by(S::LANES) {
             // SAFETY: whole vectors below `whole`, which every array holds.
             unsafe {
-                let mut w = S::mul(S::exp(S::load(gap.as_ptr().add(s))), S::load(self.delta.as_ptr().add(s)));
+                let mut w = S::mul(fade::<S>(S::load(gap.as_ptr().add(s))), S::load(self.delta.as_ptr().add(s)));
                 if let Some(f) = factor {
                     w = S::mul(S::load(f.as_ptr().add(s)), w);
                 }
@@ -317,9 +324,9 @@ impl Kernel for Head<'_> {
             let mut fade = [0.0; SSD_CHUNK];
             o.faded::<S>(total, SSD_CHUNK, None, &mut fade);
             for (s, inputs) in self.local.inputs.chunks_exact_mut(p).enumerate() {
-                for (j, v) in inputs.iter_mut().enumerate() {
-                    // SAFETY: x_s has `head_dim` numbers.
-                    *v = fade[s] * unsafe { *o.x[s].add(j) };
+                for (j, v) in inputs.chunks_mut(S::LANES).enumerate() {
+                    // SAFETY: x_s has as many numbers as `inputs`.
+                    unsafe { store::<S>(v.as_mut_ptr(), v.len(), S::mul(S::splat(fade[s]), load::<S>(o.x[s].add(j * S::LANES), v.len()))) };
                 }
             }
             let next = self.local.state.as_mut_ptr();
