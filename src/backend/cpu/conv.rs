@@ -4,7 +4,7 @@
 //! left out. A lane is a channel, so a row's bits depend on nothing but its K inputs.
 
 use super::Mat;
-use super::lanes::{load, store};
+use super::lanes::{Aligned, load, store};
 use super::math::act;
 use super::piece::{lines, pieces};
 use super::simd::{Isa, Kernel, Simd};
@@ -53,7 +53,7 @@ pub(super) fn conv(isa: Isa, op: &ConvOp<Mat>, wave: &Wave, block: Range<usize>,
 /// A convolution with its weights turned so that lanes are channels.
 pub(super) struct Convolver<'a> {
     /// `[K, width]`
-    weight: Vec<f32>,
+    weight: Aligned,
     bias: Option<&'a [f32]>,
     act: Act,
     taps: usize,
@@ -64,7 +64,7 @@ impl<'a> Convolver<'a> {
     /// Turns the weights.
     pub(super) fn new(op: &ConvOp<'a, Mat>) -> Self {
         let (width, taps) = (op.weight.rows(), op.taps);
-        let mut weight = vec![0.0; width * taps];
+        let mut weight = Aligned::zeros(width * taps);
         for (c, row) in op.weight.data().chunks_exact(taps).enumerate() {
             for (k, &w) in row.iter().enumerate() {
                 weight[k * width + c] = w;

@@ -15,7 +15,7 @@ const ROWS: usize = 16;
 /// rms(y · act(z)) · w. The RMS is of each of `groups` equal slices of a row: rms(v) = v / √(mean of v² + ε).
 pub(super) fn gate(isa: Isa, op: &GateOp<Mat>, rows: usize, z: &Mat, z_from: usize, y: &mut Mat) -> Result<()> {
     let cols = y.cols();
-    assert!(z_from + cols <= z.cols() && z.rows() >= rows && cols % op.groups.max(1) == 0 && op.norm.is_none_or(|w| w.data().len() == cols));
+    assert!(z_from + cols <= z.cols() && z.rows() >= rows && cols.is_multiple_of(op.groups.max(1)) && op.norm.is_none_or(|w| w.data().len() == cols));
     y.span_mut(0..rows).par_chunks_mut(ROWS * cols).zip(z.span(0..rows).par_chunks(ROWS * z.cols())).for_each(|(y, z_rows)| {
         for (y, z) in y.chunks_exact_mut(cols).zip(z_rows.chunks_exact(z.cols())) {
             isa.run(Row { op, y, z: &z[z_from..z_from + cols] });

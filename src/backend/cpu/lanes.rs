@@ -1,6 +1,48 @@
-//! Vectors at the end of a row, where fewer than `LANES` numbers are left; and two functions that scans need.
+//! Vectors at the end of a row, where fewer than `LANES` numbers are left; scratch for vectors; and two functions that scans need.
 
 use super::simd::Simd;
+use std::ops::{Deref, DerefMut};
+
+/// Scratch that starts at a cache line: a vector of 16 lanes that starts elsewhere lies in two lines, and loads at half speed.
+#[derive(Default)]
+pub(super) struct Aligned {
+    room: Vec<f32>,
+    first: usize,
+}
+
+/// Numbers in a cache line.
+const LINE: usize = 16;
+
+impl Aligned {
+    /// All zeros.
+    pub(super) fn zeros(len: usize) -> Aligned {
+        let room = vec![0.0f32; len + LINE];
+        let first = room.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
+        Aligned { room, first }
+    }
+
+    /// Has at least `len` numbers from now on; what they are is not said.
+    pub(super) fn at_least(&mut self, len: usize) {
+        if self.len() < len {
+            *self = Aligned::zeros(len);
+        }
+    }
+}
+
+impl Deref for Aligned {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        let end = (self.room.len() + self.first).saturating_sub(LINE);
+        &self.room[self.first..end]
+    }
+}
+
+impl DerefMut for Aligned {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        let end = (self.room.len() + self.first).saturating_sub(LINE);
+        &mut self.room[self.first..end]
+    }
+}
 
 /// Loads the first n ≤ LANES numbers, the rest is zero.
 #[inline(always)]

@@ -4,7 +4,7 @@
 //! A lane is a channel. States are stored `[N, d_inner]`: number n of all channels together. A task takes a slice of channels
 //! through all rows of the block, run after run, so that a run finds the states that earlier runs saved without any waiting.
 
-use super::lanes::{exp_within, load, softplus, store};
+use super::lanes::{Aligned, exp_within, load, softplus, store};
 use super::math::act;
 use super::piece::pieces;
 use super::simd::{Isa, Kernel, Simd};
@@ -120,7 +120,7 @@ impl Kernel for Slice<'_> {
     unsafe fn run<S: Simd>(self) {
         let (scan, op) = (self.scan, self.scan.op);
         let a = negative_exp::<S>(op.a_log.data(), op.d_state, &self.channels);
-        let mut h = vec![0.0; op.d_state * SLICE];
+        let mut h = Aligned::zeros(op.d_state * SLICE);
         for piece in pieces(scan.wave, scan.block.clone()) {
             self.take(if piece.rows.start > piece.run.rows.start { CARRY } else { piece.run.state }, &mut h);
             let saves = &scan.wave.saves[piece.run.saves.start as usize..piece.run.saves.end as usize];
@@ -176,8 +176,8 @@ impl Slice<'_> {
 
 /// A = −e^(A_log) of a slice of channels, `[N, SLICE]`; 0 beyond the last channel.
 #[inline(always)]
-fn negative_exp<S: Simd>(a_log: &[f32], states: usize, channels: &Range<usize>) -> Vec<f32> {
-    let mut a = vec![0.0; states * SLICE];
+fn negative_exp<S: Simd>(a_log: &[f32], states: usize, channels: &Range<usize>) -> Aligned {
+    let mut a = Aligned::zeros(states * SLICE);
     for (j, c) in channels.clone().enumerate() {
         for n in 0..states {
             a[n * SLICE + j] = a_log[c * states + n];

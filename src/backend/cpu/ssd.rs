@@ -18,7 +18,7 @@ mod head;
 use self::head::{Head, Local};
 use super::Mat;
 use super::conv::Convolver;
-use super::lanes::{load, softplus, store};
+use super::lanes::{Aligned, load, softplus, store};
 use super::mat::Shared;
 use super::piece::{Piece, lines, pieces};
 use super::simd::{Isa, Kernel, Simd};
@@ -29,6 +29,7 @@ use rayon::prelude::*;
 use std::ops::Range;
 
 /// Bytes that [`ssd`] needs besides its arguments, for blocks of up to `block_rows` rows and `threads` threads.
+/// Four bytes for each row of the two history stores come on top.
 pub(super) fn ssd_scratch_bytes(op: &SsdOp<Mat>, block_rows: usize, threads: usize) -> usize {
     let floats = most_rows(block_rows) * (op.conv.weight.rows() + op.heads) + block_rows * op.groups * SSD_CHUNK + op.conv.weight.data().len();
     let lists = most_rows(block_rows) * (op.conv.taps + 2) * size_of::<&[f32]>();
@@ -43,14 +44,14 @@ fn most_rows(block_rows: usize) -> usize {
 /// The verb; see the trait. `wave` was planned with grain [`SSD_CHUNK`] and a reach of at least `SSD_CHUNK + K`.
 pub(super) fn ssd(isa: Isa, op: &SsdOp<Mat>, wave: &Wave, block: Range<usize>, history: &History<Mat>, states: &mut States<Mat>, out: &mut Mat) -> Result<()> {
     let (inner, width) = (op.heads * op.head_dim, op.conv.weight.rows());
-    assert!(width == inner + 2 * op.groups * op.d_state && op.heads % op.groups == 0 && out.cols() == inner && out.rows() >= block.len());
+    assert!(width == inner + 2 * op.groups * op.d_state && op.heads.is_multiple_of(op.groups) && out.cols() == inner && out.rows() >= block.len());
     assert!(history.wave.cols() >= width + op.heads && states.wave.cols() == inner * op.d_state && states.resident.cols() == inner * op.d_state);
     assert!([op.dt_bias, op.a_log, op.d_skip].iter().all(|m| m.data().len() == op.heads));
     let convolver = Convolver::new(&op.conv);
     let decay: Vec<f32> = op.a_log.data().iter().map(|&a| -libm::exp(a as f64) as f32).collect();
     let mut batch = Batch::new(history);
     let (here, resident, out) = (Shared::new(states.wave.data_mut()), Shared::new(states.resident.data_mut()), Shared::new(out.data_mut()));
-    let (mut mixed, mut delta, mut gram) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut mixed, mut delta, mut gram) = (Aligned::default(), Aligned::default(), Aligned::default());
     let mut rest = pieces(wave, block.clone()).peekable();
     while let Some(piece) = rest.next() {
         batch.clear();
@@ -59,9 +60,9 @@ pub(super) fn ssd(isa: Isa, op: &SsdOp<Mat>, wave: &Wave, block: Range<usize>, h
             batch.push(wave, &block, &convolver, history, &piece);
         }
         let rows = batch.fed.len();
-        grow(&mut mixed, rows * width);
-        grow(&mut delta, rows * op.heads);
-        grow(&mut gram, block.len() * op.groups * SSD_CHUNK);
+        mixed.at_least(rows * width);
+        delta.at_least(rows * op.heads);
+        gram.at_least(block.len() * op.groups * SSD_CHUNK);
         convolver.run(isa, &batch.taps, &batch.windows, &mut mixed[..rows * width]);
         delta[..rows * op.heads].par_chunks_mut(16 * op.heads).zip(batch.fed.par_chunks(16)).for_each(|(delta, fed)| {
             for (delta, line) in delta.chunks_exact_mut(op.heads).zip(fed) {
@@ -70,7 +71,7 @@ pub(super) fn ssd(isa: Isa, op: &SsdOp<Mat>, wave: &Wave, block: Range<usize>, h
         });
         let parts = Parts { mixed: &mixed[..rows * width], delta: &delta[..rows * op.heads], width, op, decay: &decay };
         let products = Shared::new(&mut gram);
-        (0..batch.chunks.len() * op.groups).into_par_iter().for_each_init(Vec::new, |turned, i| {
+        (0..batch.chunks.len() * op.groups).into_par_iter().for_each_init(Aligned::default, |turned, i| {
             let chunk = &batch.chunks[i / op.groups];
             isa.run(head::Gram { parts: &parts, chunk, rows: batch.rows(chunk), group: i % op.groups, turned, products: &products });
         });
@@ -81,12 +82,6 @@ pub(super) fn ssd(isa: Isa, op: &SsdOp<Mat>, wave: &Wave, block: Range<usize>, h
         );
     }
     Ok(())
-}
-
-fn grow(v: &mut Vec<f32>, len: usize) {
-    if v.len() < len {
-        v.resize(len, 0.0);
-    }
 }
 
 /// What the passes read: rows after the convolution, Δ, and the parameters.

@@ -5,28 +5,32 @@
 
 use super::{Batch, Chunk, Parts, Start};
 use crate::backend::cpu::Mat;
-use crate::backend::cpu::lanes::{exp_within, load, store};
+use crate::backend::cpu::lanes::{Aligned, exp_within, load, store};
 use crate::backend::cpu::mat::Shared;
 use crate::backend::cpu::simd::{Kernel, Simd};
 use crate::backend::{SSD_CHUNK, SsdOp};
 use crate::forest::{StateRef, StateSave};
 
-/// Results of a tile down.
-const DOWN: usize = 4;
+/// Results of a tile down: with those across it, as many accumulators as registers hold beside one row of operands.
+const DOWN: usize = 6;
 
 /// What a task of one head works in.
 pub(super) struct Local {
     /// The running state `[N, head_dim]`.
-    state: Vec<f32>,
+    state: Aligned,
     /// (C_t·B_s) e^(c_t − c_s) Δ_s, `[SSD_CHUNK, SSD_CHUNK]`.
-    weights: Vec<f32>,
+    weights: Aligned,
     /// e^(c_last − c_s) Δ_s x_s, `[SSD_CHUNK, head_dim]`.
-    inputs: Vec<f32>,
+    inputs: Aligned,
 }
 
 impl Local {
     pub(super) fn new(op: &SsdOp<Mat>) -> Self {
-        Local { state: vec![0.0; op.d_state * op.head_dim], weights: vec![0.0; SSD_CHUNK * SSD_CHUNK], inputs: vec![0.0; SSD_CHUNK * op.head_dim] }
+        Local {
+            state: Aligned::zeros(op.d_state * op.head_dim),
+            weights: Aligned::zeros(SSD_CHUNK * SSD_CHUNK),
+            inputs: Aligned::zeros(SSD_CHUNK * op.head_dim),
+        }
     }
 
     pub(super) fn bytes(op: &SsdOp<Mat>) -> usize {
@@ -100,9 +104,12 @@ unsafe fn cover<S: Simd>(rows: std::ops::Range<usize>, cols: usize, tiles: &mut 
             across::<S, DOWN>(row, cols, tiles);
             row += DOWN;
         }
-        while row < rows.end {
+        while row + 2 <= rows.end {
+            across::<S, 2>(row, cols, tiles);
+            row += 2;
+        }
+        if row < rows.end {
             across::<S, 1>(row, cols, tiles);
-            row += 1;
         }
     }
 }
@@ -136,7 +143,7 @@ pub(super) struct Gram<'a> {
     pub rows: &'a [u32],
     pub group: usize,
     /// B turned, `[N, SSD_CHUNK]`.
-    pub turned: &'a mut Vec<f32>,
+    pub turned: &'a mut Aligned,
     /// `[block rows, groups, SSD_CHUNK]`
     pub products: &'a Shared<'a>,
 }
@@ -148,7 +155,7 @@ impl Kernel for Gram<'_> {
         let Gram { parts, chunk, rows, group, turned, products } = self;
         let op = parts.op;
         let (n, b, c) = (op.d_state, op.heads * op.head_dim + group * op.d_state, op.heads * op.head_dim + (op.groups + group) * op.d_state);
-        turned.resize(n * SSD_CHUNK, 0.0);
+        turned.at_least(n * SSD_CHUNK);
         for (s, &row) in rows.iter().enumerate() {
             for (k, &v) in parts.mixed[row as usize * parts.width + b..][..n].iter().enumerate() {
                 turned[k * SSD_CHUNK + s] = v;
