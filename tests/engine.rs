@@ -37,7 +37,7 @@ fn draw(seed: u64, vocab: usize, longest: usize, trees: usize) -> Drawn {
     let mut forest = Forest::new();
     let mut tokens = |rng: &mut Rng, n: usize| -> Vec<TokenId> { (0..n).map(|_| rng.below(vocab as u64) as TokenId).collect() };
     for _ in 0..trees {
-        let trunk = 1 + rng.below(150) as usize;
+        let trunk = (1 + rng.below(150) as usize).min(longest);
         let mut spans = vec![forest.root(&tokens(&mut rng, trunk)).unwrap()];
         for _ in 0..rng.below(12) {
             // Half the time the newest span is the parent: chains grow deep.
