@@ -1,6 +1,7 @@
 //! `hilberg estimate`: everything anew from the record alone.
 
-use crate::error::{Error, Result};
+use super::{say, say_json};
+use crate::error::Result;
 use crate::measure::Project;
 use crate::report::{self, Report};
 use clap::Args;
@@ -35,12 +36,8 @@ pub fn run(args: &EstimateArgs) -> Result<()> {
 /// Prints a report to standard output, and where its files lie.
 pub(super) fn print(report: &Report, folder: &Path, json: bool, quiet: bool) -> Result<()> {
     if json {
-        println!("{}", serde_json::to_string_pretty(report).map_err(|e| Error::input(format!("the result cannot be written as JSON: {e}")))?);
-        return Ok(());
+        return say_json(report);
     }
-    println!("{}", report::table(report));
-    if !quiet {
-        println!("{}: result.json, result.csv, figure.png, figure.svg", folder.display());
-    }
-    Ok(())
+    say(&report::table(report))?;
+    if quiet { Ok(()) } else { say(&format!("{}: result.json, result.csv, figure.png, figure.svg", folder.display())) }
 }

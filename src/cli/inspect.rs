@@ -25,9 +25,6 @@ pub struct InspectArgs {
     /// Model folder
     #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// Rows of the wave whose memory is told
-    #[arg(long, default_value_t = WAVE_ROWS, value_name = "ROWS")]
-    wave: usize,
     #[command(flatten)]
     run: ModelArgs,
     /// Print JSON
@@ -66,18 +63,19 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     let tokenizer = if path.exists() { Some(Tokenizer::open(&path)?) } else { None };
     let inspection = describe(&spec, &checkpoint, tokenizer.as_ref());
     let states = if cut(&spec, 1).grain.is_some() { FORKS } else { 0 };
-    let extent = Extent { rows: args.wave, states, ..Extent::default() };
+    let rows = args.run.wave_rows.map_or(WAVE_ROWS, |n| n as usize);
+    let extent = Extent { rows, states, ..Extent::default() };
     let options = Options { memory: args.run.memory.map(|m| m.0), ..Options::default() };
     let engine = Engine::new(Cpu::new(args.run.threads.map(usize::from))?, spec, checkpoint, options)?;
     let workspace = workspace_bytes(engine.spec(), extent, engine.backend().block_rows()) as u64;
-    let memory = Memory { weights: engine.weight_bytes() as u64, streamed: engine.streaming(), wave_rows: args.wave, workspace };
+    let memory = Memory { weights: engine.weight_bytes() as u64, streamed: engine.streaming(), wave_rows: rows, workspace };
     let said = Said { inspection, memory };
     if args.json {
         return say_json(&said);
     }
     say(&said.inspection.to_string())?;
     let how = if memory.streamed { "packed anew for each wave" } else { "packed once" };
-    say(&format!("memory         {} of weights ({how}), {} for waves of {} rows", bytes(memory.weights), bytes(memory.workspace), grouped(args.wave as u64)))
+    say(&format!("memory         {} of weights ({how}), {} for waves of {} rows", bytes(memory.weights), bytes(memory.workspace), grouped(rows as u64)))
 }
 
 /// A model, described.

@@ -1,9 +1,11 @@
 //! `hilberg measure`: from model folders and texts to I(ℓ; L), its exponent, and a record that resumes.
 
+use super::corpus::CorpusArgs;
 use super::measure_texts::{Tokens, group_texts};
 use super::options::{ModelArgs, OpenModel, open_model, stop_flag};
 use super::progress::{Meter, duration};
-use crate::corpus::{Corpus, ReadOptions, draw, matched, published};
+use super::{say, say_json};
+use crate::corpus::{Corpus, draw, matched, published};
 use crate::engine::Scorer;
 use crate::error::{Error, Result};
 use crate::estimate::{Estimator, Options, Pairing, count_ngrams};
@@ -11,7 +13,7 @@ use crate::measure::{Design, Done, FIRST, Journal, ModelIdentity, Pace, Plan, Pl
 use crate::report;
 use clap::Args;
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Tokens of a chunk where neither --length nor --splits says otherwise.
@@ -34,9 +36,8 @@ pub struct MeasureArgs {
     /// Model folder (config.json, *.safetensors, tokenizer.json); repeat it to hold several against each other on the same chunks
     #[arg(short, long = "model", required = true, value_name = "MODEL")]
     model: Vec<PathBuf>,
-    /// Texts: .txt, .jsonl, token files (.npy, .bin), or folders of them
-    #[arg(required = true, value_name = "CORPUS")]
-    corpus: Vec<PathBuf>,
+    #[command(flatten)]
+    corpus: CorpusArgs,
     /// Estimators: direct, direct-ngram, vclub, l1out, infonce, profile
     #[arg(long, value_delimiter = ',', default_values = ["direct", "vclub"], value_name = "NAMES")]
     estimators: Vec<Estimator>,
@@ -64,9 +65,6 @@ pub struct MeasureArgs {
     /// Folder of the record and the results; started again with the same options, the measurement goes on
     #[arg(long, default_value = "hilberg-out", value_name = "DIR")]
     out: PathBuf,
-    /// Field of a JSON line that holds the text
-    #[arg(long, default_value = "text", value_name = "NAME")]
-    text_field: String,
     /// Only say what it would take: tokens, time, memory, disk
     #[arg(long)]
     dry_run: bool,
@@ -107,7 +105,7 @@ impl Known {
 /// Whatever is wrong with options, models, texts or the output folder; an interruption.
 pub fn run(args: &MeasureArgs) -> Result<()> {
     let began = SystemTime::now();
-    let corpus = Corpus::open(&args.corpus, ReadOptions { text_field: args.text_field.clone(), ..ReadOptions::default() })?;
+    let corpus = args.corpus.open()?;
     // One model stays open; of several only one is open at a time.
     let mut open: Option<OpenModel> = None;
     let mut known = Vec::new();
@@ -119,10 +117,10 @@ pub fn run(args: &MeasureArgs) -> Result<()> {
     let design = args.design(&known)?;
     let vocab = known.iter().map(|k| k.vocab).min().unwrap_or(0);
     let needs_ngrams = args.estimators.contains(&Estimator::DirectNgram);
-    let tokens = Tokens::read(&corpus, &args.model, vocab)?;
-    let (groups, notices) = args.groups(&design, &tokens, &corpus, &args.model[0], vocab)?;
+    let tokens = Tokens::read(&args.corpus, &corpus, &args.model, vocab)?;
+    let (groups, notices) = args.groups(&design, &tokens, &corpus)?;
     if !args.quiet {
-        corpus.notices().iter().chain(&notices).for_each(|n| eprintln!("{n}"));
+        corpus.notices().iter().chain(tokens.notices()).chain(&notices).for_each(|n| eprintln!("note: {n}"));
     }
     let mut options = Options { estimators: args.estimators.clone(), ..Options::default() };
     options.resampling.seed = args.seed;
@@ -133,7 +131,7 @@ pub fn run(args: &MeasureArgs) -> Result<()> {
     let plan = Plan::new(tokens.fingerprint.clone(), args.seed, design, groups.len() as u32, options, identities);
     let project = Project::open(&args.out, plan)?;
     if needs_ngrams && project.ngrams()?.is_none() {
-        project.write_ngrams(&count_ngrams(&tokens.all(&corpus, &args.model[0], vocab)?))?;
+        project.write_ngrams(&count_ngrams(&tokens.all(&corpus)?))?;
     }
     drop(tokens);
     let mut runs = Vec::new();
@@ -147,7 +145,7 @@ pub fn run(args: &MeasureArgs) -> Result<()> {
         let mut last = Done::default();
         let start = known[i].identity.start;
         let flag = stop_flag();
-        let scored = score_groups(&mut model.engine, start, &project.plan.design, &groups, &mut journal, Pace::default(), &flag, &mut |done: &Done| {
+        let scored = score_groups(&mut model.engine, start, &project.plan.design, &groups, &mut journal, args.pace(), &flag, &mut |done: &Done| {
             last = *done;
             meter.show(done);
         });
@@ -164,6 +162,14 @@ pub fn run(args: &MeasureArgs) -> Result<()> {
 }
 
 impl MeasureArgs {
+    fn pace(&self) -> Pace {
+        let pace = Pace::default();
+        match self.open.wave_rows {
+            Some(most) => Pace { first_rows: pace.first_rows.min(most as usize), most_rows: most as usize, ..pace },
+            None => pace,
+        }
+    }
+
     fn design(&self, known: &[Known]) -> Result<Design> {
         let positions = known.iter().filter_map(|k| k.positions).min();
         let ascending = |numbers: &[u32]| {
@@ -208,7 +214,7 @@ impl MeasureArgs {
     }
 
     /// The chunks in their groups, and what is to be said about those that are not used.
-    fn groups(&self, design: &Design, tokens: &Tokens, corpus: &Corpus, model: &Path, vocab: usize) -> Result<(Vec<Vec<Text>>, Vec<String>)> {
+    fn groups(&self, design: &Design, tokens: &Tokens, corpus: &Corpus) -> Result<(Vec<Vec<Text>>, Vec<String>)> {
         let drawing = draw(&tokens.lengths, design.length, self.seed)?;
         let wanted = self.chunks.unwrap_or(CHUNKS).min(drawing.chunks.len());
         let mut notices = Vec::new();
@@ -232,7 +238,7 @@ impl MeasureArgs {
         if groups.is_empty() {
             return Err(Error::input(format!("{wanted} chunks fill no group of {}; give more --chunks or more texts", design.members())));
         }
-        let texts = group_texts(design, order, &groups, tokens, corpus, model, vocab)?;
+        let texts = group_texts(design, order, &groups, tokens, corpus)?;
         Ok((texts, notices))
     }
 
@@ -260,20 +266,18 @@ impl MeasureArgs {
                 .iter()
                 .map(|(k, speed)| json!({ "name": k.identity.name, "tokens_per_second": speed, "seconds": rows as f64 / speed, "weight_bytes": k.weights }));
             let told = json!({ "chunks": groups.len() * design.members(), "groups": groups.len(), "tokens": rows, "text_bytes": texts, "disk_bytes": disk, "models": each.collect::<Vec<_>>() });
-            println!("{told:#}");
-            return Ok(());
+            return say_json(&told);
         }
-        println!("{} groups of {} chunks of {} tokens; {rows} tokens to feed a model", groups.len(), design.members(), design.length);
+        say(&format!("{} groups of {} chunks of {} tokens; {rows} tokens to feed a model", groups.len(), design.members(), design.length))?;
         for (k, speed) in models {
             let time = duration(rows as f64 / speed);
-            println!("{}: about {time} at {speed:.0} tokens/s (one text timed); weights {:.1} MB", k.identity.name, k.weights as f64 / 1e6);
+            say(&format!("{}: about {time} at {speed:.0} tokens/s (one text timed); weights {:.1} MB", k.identity.name, k.weights as f64 / 1e6))?;
         }
-        println!(
+        say(&format!(
             "memory beside weights and the engine's workspace: {:.1} MB of texts; disk: at most about {:.1} MB a model",
             texts as f64 / 1e6,
             disk as f64 / 1e6
-        );
-        Ok(())
+        ))
     }
 }
 

@@ -1,5 +1,6 @@
 //! A corpus in tokens, kept while it is small and read again where it is not.
 
+use super::corpus::CorpusArgs;
 use crate::corpus::{Chunk, Corpus, Fingerprint, Fingerprinter, TokenizedDocument, TokenizedDocuments, Tokenizer};
 use crate::error::{Error, Result};
 use crate::measure::{Design, Text};
@@ -16,22 +17,25 @@ pub struct Tokens {
     pub lengths: Vec<u64>,
     /// Of the tokens.
     pub fingerprint: Fingerprint,
+    tokenizer: Option<Tokenizer>,
+    vocab: usize,
     kept: Option<Vec<TokenizedDocument>>,
 }
 
 impl Tokens {
-    /// Tokenises the corpus with the first model's tokenizer, and makes sure that all models would give the same tokens.
+    /// Tokenises the corpus with the tokenizer that was named, or else the first model's, and makes sure then that all models would give the same tokens.
+    /// Every id must be below `vocab`.
     ///
     /// # Errors
     /// No tokenizer, texts that it cannot express, ids beyond `vocab`; models that tokenise differently.
-    pub fn read(corpus: &Corpus, models: &[PathBuf], vocab: usize) -> Result<Self> {
-        let first = Self::by(corpus, &models[0], vocab)?;
-        if corpus.needs_tokenizer() {
+    pub fn read(args: &CorpusArgs, corpus: &Corpus, models: &[PathBuf], vocab: usize) -> Result<Self> {
+        let first = Self::by(corpus, args.tokenizer(corpus, &models[0], vocab)?, vocab)?;
+        if first.tokenizer.is_some() && args.tokenizer.is_none() {
             let file = |folder: &Path| folder.join("tokenizer.json");
             let bytes = |folder: &Path| fs::read(file(folder)).map_err(Error::io(file(folder)));
             let of_first = bytes(&models[0])?;
             for other in &models[1..] {
-                if bytes(other)? != of_first && Self::by(corpus, other, vocab)?.fingerprint != first.fingerprint {
+                if bytes(other)? != of_first && Self::by(corpus, args.tokenizer(corpus, other, vocab)?, vocab)?.fingerprint != first.fingerprint {
                     return Err(Error::file(
                         file(other),
                         format!("gives other tokens than {}: their curves cannot share chunks; measure these models one by one", file(&models[0]).display()),
@@ -42,10 +46,10 @@ impl Tokens {
         Ok(first)
     }
 
-    fn by(corpus: &Corpus, model: &Path, vocab: usize) -> Result<Self> {
+    fn by(corpus: &Corpus, tokenizer: Option<Tokenizer>, vocab: usize) -> Result<Self> {
         let (mut lengths, mut kept, mut sum) = (Vec::new(), Some(Vec::new()), 0);
         let mut fingerprint = Fingerprinter::default();
-        each(corpus, model, vocab, |document| {
+        each(corpus, tokenizer.as_ref(), vocab, |document| {
             lengths.push(document.tokens.len() as u64);
             fingerprint.add(&document);
             sum += document.tokens.len();
@@ -57,33 +61,37 @@ impl Tokens {
             }
             Ok(())
         })?;
-        Ok(Tokens { lengths, fingerprint: fingerprint.finish(), kept })
+        Ok(Tokens { lengths, fingerprint: fingerprint.finish(), tokenizer, vocab, kept })
+    }
+
+    /// What was switched off in the tokenizer, one sentence each.
+    pub fn notices(&self) -> &[String] {
+        self.tokenizer.as_ref().map_or(&[], Tokenizer::notices)
     }
 
     /// The tokens of all documents; all of them are in memory then.
     ///
     /// # Errors
     /// As [`Tokens::read`].
-    pub fn all(&self, corpus: &Corpus, model: &Path, vocab: usize) -> Result<Vec<Vec<u32>>> {
+    pub fn all(&self, corpus: &Corpus) -> Result<Vec<Vec<u32>>> {
         let mut out = Vec::with_capacity(self.lengths.len());
-        self.visit(corpus, model, vocab, |document| {
+        self.visit(corpus, |document| {
             out.push(document.tokens.clone());
             Ok(())
         })?;
         Ok(out)
     }
 
-    fn visit(&self, corpus: &Corpus, model: &Path, vocab: usize, mut look: impl FnMut(&TokenizedDocument) -> Result<()>) -> Result<()> {
+    fn visit(&self, corpus: &Corpus, mut look: impl FnMut(&TokenizedDocument) -> Result<()>) -> Result<()> {
         match &self.kept {
             Some(documents) => documents.iter().try_for_each(look),
-            None => each(corpus, model, vocab, |document| look(&document)),
+            None => each(corpus, self.tokenizer.as_ref(), self.vocab, |document| look(&document)),
         }
     }
 }
 
-fn each(corpus: &Corpus, model: &Path, vocab: usize, mut look: impl FnMut(TokenizedDocument) -> Result<()>) -> Result<()> {
-    let tokenizer = corpus.needs_tokenizer().then(|| Tokenizer::open(&model.join("tokenizer.json"))).transpose()?;
-    for document in TokenizedDocuments::new(corpus.documents(), tokenizer.as_ref(), vocab) {
+fn each(corpus: &Corpus, tokenizer: Option<&Tokenizer>, vocab: usize, mut look: impl FnMut(TokenizedDocument) -> Result<()>) -> Result<()> {
+    for document in TokenizedDocuments::new(corpus.documents(), tokenizer, vocab) {
         look(document?)?;
     }
     Ok(())
@@ -93,22 +101,14 @@ fn each(corpus: &Corpus, model: &Path, vocab: usize, mut look: impl FnMut(Tokeni
 ///
 /// # Errors
 /// As [`Tokens::read`]; a corpus that changed meanwhile.
-pub fn group_texts(
-    design: &Design,
-    order: &[Chunk],
-    groups: &[Vec<usize>],
-    tokens: &Tokens,
-    corpus: &Corpus,
-    model: &Path,
-    vocab: usize,
-) -> Result<Vec<Vec<Text>>> {
+pub fn group_texts(design: &Design, order: &[Chunk], groups: &[Vec<usize>], tokens: &Tokens, corpus: &Corpus) -> Result<Vec<Vec<Text>>> {
     let mut by_document: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     for &i in groups.iter().flatten() {
         by_document.entry(order[i].document).or_default().push(i);
     }
     let mut texts: BTreeMap<usize, Text> = BTreeMap::new();
     let mut number = 0;
-    tokens.visit(corpus, model, vocab, |document| {
+    tokens.visit(corpus, |document| {
         for &i in by_document.get(&number).into_iter().flatten() {
             texts.insert(i, Text::cut(design, number, document, order[i].start)?);
         }

@@ -13,6 +13,7 @@ pub mod source;
 pub mod trace;
 
 use crate::error::Result;
+use clap::Parser;
 use std::process::ExitCode;
 
 /// How much information a text's past carries about its future, and log q(text), with any language model on disk
@@ -35,8 +36,12 @@ enum Command {
     Trace(trace::TraceArgs),
 }
 
-/// Runs a parsed command line; errors become one line and an exit status.
-pub fn main(cli: Cli) -> ExitCode {
+/// Runs the command line; errors become one line and an exit status.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => return refuse(&e),
+    };
     let done: Result<()> = match cli.command {
         Command::Measure(args) => measure::run(&args),
         Command::Estimate(args) => estimate::run(&args),
@@ -49,10 +54,29 @@ pub fn main(cli: Cli) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("error: {e}");
+            // What another library says inside an error may have several lines.
+            eprintln!("error: {}", one_line(&e.to_string()));
             ExitCode::from(e.exit_code())
         }
     }
+}
+
+/// Help and version as they are; what is wrong with an option in one line, without the usage that clap adds.
+fn refuse(e: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+    if matches!(e.kind(), DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand) {
+        // A reader that went away is no error.
+        let _ = e.print();
+    } else {
+        let text = e.to_string();
+        let told = text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
+        eprintln!("{} (--help says more)", one_line(&told.collect::<Vec<_>>().join("\n")));
+    }
+    ExitCode::from(e.exit_code() as u8)
+}
+
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// Prints to standard output; a reader that went away is no error.

@@ -2,6 +2,7 @@
 
 use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
+use crate::backend::reference::Reference;
 use crate::engine::{Engine, Options, Scorer, Sink, Trace};
 use crate::error::{Error, Result};
 use crate::forest::{Forest, Readout};
@@ -106,18 +107,24 @@ pub struct ModelArgs {
     /// Text length for rope scalings that depend on it
     #[arg(long, value_name = "N", help_heading = "Model and machine")]
     pub rope_length: Option<usize>,
+    /// Most rows (tokens fed) of a wave [default: by memory and speed]
+    #[arg(long, value_name = "N", help_heading = "Model and machine", value_parser = clap::value_parser!(u32).range(1..))]
+    pub wave_rows: Option<u32>,
 }
 
 /// An engine on whichever backend was chosen: the one place where the choice is a value.
 pub enum AnyEngine {
     /// The processor.
     Cpu(Engine<Cpu>),
+    /// Plain float64 loops.
+    Float64(Engine<Reference>),
 }
 
 macro_rules! each {
     ($any:expr, $e:ident => $body:expr) => {
         match $any {
             AnyEngine::Cpu($e) => $body,
+            AnyEngine::Float64($e) => $body,
         }
     };
 }
@@ -213,14 +220,14 @@ pub fn open_model(args: &ModelArgs, folder: &Path) -> Result<OpenModel> {
     if let Some(s) = &start
         && s.id as usize >= spec.vocab
     {
-        let what = format!("the start token {} ({}) lies outside the vocabulary of {}; say --start ID", s.id, s.source, spec.vocab);
-        return Err(Error::file(folder.join("config.json"), what));
+        let what = format!("the start token {} ({}) lies outside the model's vocabulary of {}; say --start ID", s.id, s.source, spec.vocab);
+        return Err(if matches!(args.start, StartChoice::Id(_)) { Error::input(what) } else { Error::file(folder.join("config.json"), what) });
     }
-    let options = Options { memory: args.memory.map(|m| m.0), wave_rows: None, stop: Some(stop_flag()) };
+    let options = Options { memory: args.memory.map(|m| m.0), wave_rows: args.wave_rows.map(|n| n as usize), stop: Some(stop_flag()) };
     let threads = args.threads.map(usize::from);
     let engine = match args.device {
         DeviceChoice::Auto | DeviceChoice::Cpu => AnyEngine::Cpu(Engine::new(Cpu::new(threads)?, spec, checkpoint, options)?),
-        DeviceChoice::Float64 => unimplemented!(),
+        DeviceChoice::Float64 => AnyEngine::Float64(Engine::new(Reference, spec, checkpoint, options)?),
         DeviceChoice::Cuda => return Err(Error::input("this build has no CUDA backend; use --device cpu")),
     };
     let name = folder.file_name().or_else(|| folder.parent().and_then(Path::file_name)).map_or_else(|| "model".into(), |n| n.to_string_lossy().into_owned());

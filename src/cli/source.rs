@@ -1,5 +1,6 @@
 //! `hilberg source`: processes whose information is known exactly, to check measurements against.
 
+use super::{say, say_json};
 use crate::error::{Error, Result};
 use crate::source::{AnyProcess, Markov, SantaFe, describe, draw, plant};
 use clap::{Args, Subcommand};
@@ -120,30 +121,29 @@ pub fn run(args: SourceArgs) -> Result<()> {
         Action::Exact { process, splits, ratios, json } => {
             let known = describe(&process.process()?, &splits, &ratios)?;
             if json {
-                println!("{}", serde_json::json!(known));
-            } else {
-                println!("{:>6} {:>3} {:>12} {:>12} {:>12}   (nats)", "ℓ", "r", "I", "direct", "vCLUB");
-                for k in known {
-                    println!("{:>6} {:>3} {:>12.6} {:>12.6} {:>12.6}", k.split, k.ratio, k.information, k.direct, k.vclub);
-                }
+                return say_json(&known);
             }
+            say(&format!("{:>6} {:>3} {:>12} {:>12} {:>12}   (nats)", "ℓ", "r", "I", "direct", "vCLUB"))?;
+            for k in known {
+                say(&format!("{:>6} {:>3} {:>12.6} {:>12.6} {:>12.6}", k.split, k.ratio, k.information, k.direct, k.vclub))?;
+            }
+            Ok(())
         }
         Action::Draw { process, documents, length, seed, out, json } => {
             draw(&process.process()?, documents, length, seed, &out)?;
             if json {
-                println!("{}", serde_json::json!({"out": out, "documents": documents, "length": length, "seed": seed}));
+                say_json(&serde_json::json!({"out": out, "documents": documents, "length": length, "seed": seed}))
             } else {
-                println!("{documents} documents of {length} tokens in {}", out.display());
+                say(&format!("{documents} documents of {length} tokens in {}", out.display()))
             }
         }
         Action::Plant { process, positions, out, json } => {
             plant(&process.process()?, positions, &out)?;
             if json {
-                println!("{}", serde_json::json!({"out": out, "positions": positions}));
+                say_json(&serde_json::json!({"out": out, "positions": positions}))
             } else {
-                println!("a model for texts of up to {positions} tokens in {}", out.display());
+                say(&format!("a model for texts of up to {positions} tokens in {}", out.display()))
             }
         }
     }
-    Ok(())
 }
