@@ -35,7 +35,7 @@ struct Drawn {
 fn draw(seed: u64, vocab: usize, longest: usize, trees: usize) -> Drawn {
     let mut rng = Rng::new(seed, 0);
     let mut forest = Forest::new();
-    let mut tokens = |rng: &mut Rng, n: usize| -> Vec<TokenId> { (0..n).map(|_| rng.below(vocab as u64) as TokenId).collect() };
+    let tokens = |rng: &mut Rng, n: usize| -> Vec<TokenId> { (0..n).map(|_| rng.below(vocab as u64) as TokenId).collect() };
     for _ in 0..trees {
         let trunk = (1 + rng.below(150) as usize).min(longest);
         let mut spans = vec![forest.root(&tokens(&mut rng, trunk)).unwrap()];

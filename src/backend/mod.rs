@@ -181,6 +181,34 @@ pub struct HeadOp {
     pub scale: f32,
 }
 
+/// The largest sizes that a model asks of the verbs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Width of a product's x.
+    pub inputs: usize,
+    /// Ids that the head normalises over.
+    pub vocab: usize,
+    /// Width of an attention head.
+    pub head_dim: usize,
+    /// Sizes of the largest Mamba-2 block.
+    pub ssd: Option<SsdSizes>,
+}
+
+/// Sizes of a Mamba-2 block, as in [`SsdOp`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SsdSizes {
+    /// Heads.
+    pub heads: usize,
+    /// Width P of a head.
+    pub head_dim: usize,
+    /// Groups that share B and C.
+    pub groups: usize,
+    /// State size N.
+    pub d_state: usize,
+    /// Convolution width K.
+    pub taps: usize,
+}
+
 /// One kind of history of one layer.
 #[derive(Debug)]
 pub struct History<'a, M> {
@@ -227,8 +255,8 @@ pub trait Backend: Send + Sync {
     fn block_rows(&self) -> usize;
     /// Bytes of a packed operand.
     fn weight_bytes(&self, inputs: usize, outputs: usize) -> usize;
-    /// Bytes that the verbs need besides matrices, for blocks of [`Backend::block_rows`] rows and products up to these widths.
-    fn scratch_bytes(&self, widest_inputs: usize) -> usize;
+    /// Bytes that the verbs need besides matrices, for blocks of [`Backend::block_rows`] rows.
+    fn scratch_bytes(&self, needs: &Needs) -> usize;
 
     /// A zeroed matrix.
     fn mat(&self, rows: usize, cols: usize) -> Result<Self::Mat>;

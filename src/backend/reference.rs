@@ -157,7 +157,7 @@ impl Backend for Reference {
     }
 
     /// One row of scores, logits or a state at a time: at most a million numbers where paths and vocabularies are shorter than that.
-    fn scratch_bytes(&self, _widest_inputs: usize) -> usize {
+    fn scratch_bytes(&self, _needs: &Needs) -> usize {
         (1 << 20) * size_of::<f64>()
     }
 

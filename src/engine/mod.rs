@@ -39,7 +39,7 @@ mod weights;
 pub use rooms::{Extent, workspace_bytes};
 pub use scorer::{Scorer, Sink, Values, score_lists};
 
-use crate::backend::{Backend, SSD_CHUNK};
+use crate::backend::{Backend, Needs, SSD_CHUNK, SsdSizes};
 use crate::error::{Error, Result};
 use crate::forest::{Cut, Forest, Readout, Slot, SlotValue, Wave, Waves};
 use crate::model::{Checkpoint, Mixer, ModelSpec, Rope};
@@ -169,8 +169,7 @@ impl<B: Backend> Engine<B> {
     pub fn weight_bytes(&self) -> usize {
         let layers = self.spec.layers.iter().map(|l| weights::layer_bytes(&self.backend, l));
         let head = weights::head_bytes(&self.backend, &self.spec);
-        let widest = self.spec.layers.iter().flat_map(|l| &l.blocks).map(|b| widest_inputs(&b.mixer)).max().unwrap_or(0).max(self.spec.d);
-        let scratch = self.backend.scratch_bytes(widest);
+        let scratch = self.backend.scratch_bytes(&needs(&self.spec));
         if self.streaming { scratch + (2 * layers.max().unwrap_or(0)).max(head) } else { scratch + layers.sum::<usize>() + head }
     }
 
@@ -287,13 +286,28 @@ pub fn extent(waves: &[Wave]) -> Extent {
     })
 }
 
-fn widest_inputs(mixer: &Mixer) -> usize {
-    match mixer {
-        Mixer::Attention(a) => a.qkv.inputs.max(a.out.inputs),
-        Mixer::Mlp(m) => m.up.inputs.max(m.down.inputs),
-        Mixer::Mamba1(m) => m.in_proj.inputs.max(m.out_proj.inputs),
-        Mixer::Mamba2(m) => m.in_proj.inputs.max(m.out_proj.inputs),
+/// The largest sizes that the model asks of the verbs.
+fn needs(spec: &ModelSpec) -> Needs {
+    let mut needs = Needs { inputs: spec.d, vocab: spec.vocab, ..Needs::default() };
+    for b in spec.layers.iter().flat_map(|l| &l.blocks) {
+        let inputs = match &b.mixer {
+            Mixer::Attention(a) => {
+                needs.head_dim = needs.head_dim.max(a.head_dim);
+                a.out.inputs
+            }
+            Mixer::Mlp(m) => m.down.inputs,
+            Mixer::Mamba1(m) => m.out_proj.inputs,
+            Mixer::Mamba2(m) => {
+                let sizes = SsdSizes { heads: m.heads, head_dim: m.head_dim, groups: m.groups, d_state: m.d_state, taps: m.conv };
+                if needs.ssd.is_none_or(|s| s.heads * s.head_dim < sizes.heads * sizes.head_dim) {
+                    needs.ssd = Some(sizes);
+                }
+                m.out_proj.inputs
+            }
+        };
+        needs.inputs = needs.inputs.max(inputs);
     }
+    needs
 }
 
 /// What the system says is free, in bytes; 4 GiB where it does not say.

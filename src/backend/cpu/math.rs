@@ -30,7 +30,7 @@ pub(super) unsafe fn erf<S: Simd>(x: S::V) -> S::V {
         let r = S::fma(s(-1.728_534_7e-5), t, s(3.831_971_3e-4));
         let u = S::fma(s(-3.883_964_4e-3), t, s(2.425_462_2e-2));
         let mut r = S::fma(r, z, u);
-        for k in [-1.067_778_8e-1, -6.348_466_9e-1, -1.287_175_1e-1] {
+        for k in [-1.067_778_8e-1, -0.634_846_7, -0.128_717_5] {
             r = S::fma(r, t, s(k));
         }
         let r = S::fma(r, t, S::sub(s(0.0), t));

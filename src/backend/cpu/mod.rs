@@ -105,8 +105,11 @@ impl Backend for Cpu {
         Weight::bytes(self.isa, inputs, outputs)
     }
 
-    fn scratch_bytes(&self, widest_inputs: usize) -> usize {
-        self.block_rows() * widest_inputs * 4 + self.threads() * (attention::room_bytes(256) + head::room_bytes(0).0)
+    fn scratch_bytes(&self, needs: &Needs) -> usize {
+        let (rows, threads) = (self.block_rows(), self.threads());
+        let (logits, partials) = head::room_bytes(needs.vocab);
+        let ssd = needs.ssd.map_or(0, |s| ssd::ssd_scratch_bytes(&s, rows, threads));
+        rows * (needs.inputs * 4 + partials) + threads * (attention::room_bytes(needs.head_dim) + logits) + ssd
     }
 
     fn mat(&self, rows: usize, cols: usize) -> Result<Mat> {

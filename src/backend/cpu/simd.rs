@@ -6,6 +6,8 @@
 //! Methods of [`Simd`] are unsafe for two reasons only: the path's instructions must exist (that is why only [`Isa::run`]
 //! picks a path), and pointers must be valid for `LANES` numbers.
 
+#![allow(clippy::missing_safety_doc, reason = "one section at the top serves all methods")]
+
 use std::fmt;
 
 /// A vector of float32 lanes.
@@ -180,15 +182,9 @@ impl Isa {
 #[derive(Clone, Copy)]
 pub struct Portable;
 
-macro_rules! lanewise {
-    ($a:ident, $b:ident, $e:expr) => {{
-        let mut r = [0.0f32; 8];
-        for i in 0..8 {
-            let f: fn(f32, f32) -> f32 = $e;
-            r[i] = f($a[i], $b[i]);
-        }
-        r
-    }};
+#[inline(always)]
+fn lanewise(a: [f32; 8], b: [f32; 8], f: impl Fn(f32, f32) -> f32) -> [f32; 8] {
+    std::array::from_fn(|i| f(a[i], b[i]))
 }
 
 impl Simd for Portable {
@@ -222,19 +218,19 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn add(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
-        lanewise!(a, b, |x, y| x + y)
+        lanewise(a, b, |x, y| x + y)
     }
     #[inline(always)]
     unsafe fn sub(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
-        lanewise!(a, b, |x, y| x - y)
+        lanewise(a, b, |x, y| x - y)
     }
     #[inline(always)]
     unsafe fn mul(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
-        lanewise!(a, b, |x, y| x * y)
+        lanewise(a, b, |x, y| x * y)
     }
     #[inline(always)]
     unsafe fn div(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
-        lanewise!(a, b, |x, y| x / y)
+        lanewise(a, b, |x, y| x / y)
     }
     #[inline(always)]
     unsafe fn fma(a: [f32; 8], b: [f32; 8], c: [f32; 8]) -> [f32; 8] {
@@ -246,19 +242,19 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn max(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
-        lanewise!(a, b, |x, y| if x > y { x } else { y })
+        lanewise(a, b, |x, y| if x > y { x } else { y })
     }
     #[inline(always)]
     unsafe fn min(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
-        lanewise!(a, b, |x, y| if x < y { x } else { y })
+        lanewise(a, b, |x, y| if x < y { x } else { y })
     }
     #[inline(always)]
     unsafe fn round(a: [f32; 8]) -> [f32; 8] {
-        lanewise!(a, a, |x, _| x.round_ties_even())
+        lanewise(a, a, |x, _| x.round_ties_even())
     }
     #[inline(always)]
     unsafe fn pow2(n: [f32; 8]) -> [f32; 8] {
-        lanewise!(n, n, |x, _| f32::from_bits(((x as i32 + 127) as u32) << 23))
+        lanewise(n, n, |x, _| f32::from_bits(((x as i32 + 127) as u32) << 23))
     }
     #[inline(always)]
     unsafe fn if_less(x: [f32; 8], y: [f32; 8], a: [f32; 8], b: [f32; 8]) -> [f32; 8] {

@@ -22,7 +22,7 @@ use super::lanes::{Aligned, load, softplus, store};
 use super::mat::Shared;
 use super::piece::{Piece, lines, pieces};
 use super::simd::{Isa, Kernel, Simd};
-use crate::backend::{History, SSD_CHUNK, SsdOp, States};
+use crate::backend::{History, SSD_CHUNK, SsdOp, SsdSizes, States};
 use crate::error::Result;
 use crate::forest::{Segment, StateRef, Store, Wave};
 use rayon::prelude::*;
@@ -30,10 +30,11 @@ use std::ops::Range;
 
 /// Bytes that [`ssd`] needs besides its arguments, for blocks of up to `block_rows` rows and `threads` threads.
 /// Four bytes for each row of the two history stores come on top.
-pub(super) fn ssd_scratch_bytes(op: &SsdOp<Mat>, block_rows: usize, threads: usize) -> usize {
-    let floats = most_rows(block_rows) * (op.conv.weight.rows() + op.heads) + block_rows * op.groups * SSD_CHUNK + op.conv.weight.data().len();
-    let lists = most_rows(block_rows) * (op.conv.taps + 2) * size_of::<&[f32]>();
-    floats * size_of::<f32>() + lists + threads * Local::bytes(op)
+pub(super) fn ssd_scratch_bytes(sizes: &SsdSizes, block_rows: usize, threads: usize) -> usize {
+    let width = sizes.heads * sizes.head_dim + 2 * sizes.groups * sizes.d_state;
+    let floats = most_rows(block_rows) * (width + sizes.heads) + block_rows * sizes.groups * SSD_CHUNK + width * sizes.taps;
+    let lists = most_rows(block_rows) * (sizes.taps + 2) * size_of::<&[f32]>();
+    floats * size_of::<f32>() + lists + threads * Local::bytes(sizes)
 }
 
 /// Rows that a batch convolves at most: any one piece with its partial chunk fits.

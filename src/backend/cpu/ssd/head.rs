@@ -8,7 +8,7 @@ use crate::backend::cpu::Mat;
 use crate::backend::cpu::lanes::{Aligned, exp_within, load, store};
 use crate::backend::cpu::mat::Shared;
 use crate::backend::cpu::simd::{Kernel, Simd};
-use crate::backend::{SSD_CHUNK, SsdOp};
+use crate::backend::{SSD_CHUNK, SsdOp, SsdSizes};
 use crate::forest::{StateRef, StateSave};
 
 /// Results of a tile down: with those across it, as many accumulators as registers hold beside one row of operands.
@@ -33,8 +33,8 @@ impl Local {
         }
     }
 
-    pub(super) fn bytes(op: &SsdOp<Mat>) -> usize {
-        (op.d_state * (op.head_dim + SSD_CHUNK) + SSD_CHUNK * (SSD_CHUNK + op.head_dim)) * size_of::<f32>()
+    pub(super) fn bytes(sizes: &SsdSizes) -> usize {
+        (sizes.d_state * (sizes.head_dim + SSD_CHUNK) + SSD_CHUNK * (SSD_CHUNK + sizes.head_dim)) * size_of::<f32>()
     }
 }
 
