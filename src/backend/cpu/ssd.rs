@@ -28,14 +28,6 @@ use crate::forest::{Segment, StateRef, Store, Wave};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Bytes that [`ssd`] needs besides its arguments, for blocks of up to `block_rows` rows and `threads` threads.
-/// Four bytes for each row of the two history stores come on top.
-pub(super) fn ssd_scratch_bytes(op: &SsdOp<Mat>, block_rows: usize, threads: usize) -> usize {
-    let floats = most_rows(block_rows) * (op.conv.weight.rows() + op.heads) + block_rows * op.groups * SSD_CHUNK + op.conv.weight.data().len();
-    let lists = most_rows(block_rows) * (op.conv.taps + 2) * size_of::<&[f32]>();
-    floats * size_of::<f32>() + lists + threads * Local::bytes(op)
-}
-
 /// Rows that a batch convolves at most: any one piece with its partial chunk fits.
 fn most_rows(block_rows: usize) -> usize {
     2 * block_rows + SSD_CHUNK

@@ -32,10 +32,6 @@ impl Local {
             inputs: Aligned::zeros(SSD_CHUNK * op.head_dim),
         }
     }
-
-    pub(super) fn bytes(op: &SsdOp<Mat>) -> usize {
-        (op.d_state * (op.head_dim + SSD_CHUNK) + SSD_CHUNK * (SSD_CHUNK + op.head_dim)) * size_of::<f32>()
-    }
 }
 
 /// acc[t][v] += Σ_k a(k, t) · b(k)[v], k in order. A partial vector (`lanes` < LANES) stands alone (V = 1).
