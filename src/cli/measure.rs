@@ -207,10 +207,25 @@ impl MeasureArgs {
             PairingChoice::Matched => Pairing::Matched,
             PairingChoice::Published => Pairing::Published,
         };
+        self.refuse_what_cannot_be_had(pairing, &ratios)?;
         let foreign = self.foreign.unwrap_or(u32::from(terms.cross || pairing == Pairing::Published));
         let design = Design { pairing, length, splits, ratios, foreign, terms };
         design.check()?;
         Ok(design)
+    }
+
+    /// Estimators that this pairing and these ratios leave nothing of are better refused before the work than after.
+    fn refuse_what_cannot_be_had(&self, pairing: Pairing, ratios: &[u32]) -> Result<()> {
+        let same_tail = [Estimator::L1out, Estimator::Infonce, Estimator::Profile];
+        if pairing == Pairing::Published
+            && let Some(e) = self.estimators.iter().find(|e| same_tail.contains(e))
+        {
+            return Err(Error::input(format!("{e} cannot be had with --pairing published; leave it out of --estimators or take --pairing matched")));
+        }
+        if self.estimators.contains(&Estimator::Profile) && !ratios.contains(&2) {
+            return Err(Error::input("profile is defined for the ratio 2 alone; add 2 to --ratios or leave it out of --estimators"));
+        }
+        Ok(())
     }
 
     /// The chunks in their groups, and what is to be said about those that are not used.

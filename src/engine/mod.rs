@@ -105,7 +105,7 @@ impl<B: Backend> Engine<B> {
     /// Puts a model on a backend. Weights are packed when the first forest comes.
     ///
     /// # Errors
-    /// A memory bound that not even one small wave fits.
+    /// A memory bound into which not even one row fits.
     pub fn new(backend: B, spec: ModelSpec, checkpoint: Checkpoint, options: Options) -> Result<Self> {
         let memory = options.memory.unwrap_or_else(|| free_memory() / 5 * 4);
         let total: usize = spec.layers.iter().map(|l| weights::layer_bytes(&backend, l)).sum::<usize>() + weights::head_bytes(&backend, &spec);
@@ -132,7 +132,20 @@ impl<B: Backend> Engine<B> {
                     .collect()
             })
             .collect();
-        Ok(Engine { backend, spec, checkpoint, options, memory, packed: None, head: None, streaming, rooms: None, ropes, rope_of, trace: None, fed: 0 })
+        let engine =
+            Engine { backend, spec, checkpoint, options, memory, packed: None, head: None, streaming, rooms: None, ropes, rope_of, trace: None, fed: 0 };
+        let row = workspace_bytes(&engine.spec, Extent { rows: 1, ..Extent::default() }, engine.backend.block_rows());
+        if engine.weight_bytes() + row > memory { Err(engine.too_large(row)) } else { Ok(engine) }
+    }
+
+    fn too_large(&self, workspace: usize) -> Error {
+        let mib = |b: usize| b.div_ceil(1 << 20);
+        Error::input(format!(
+            "this model needs {} MiB for its weights and {} MiB for a small wave, but memory is bounded at {} MiB; give --memory more",
+            mib(self.weight_bytes()),
+            mib(workspace),
+            mib(self.memory)
+        ))
     }
 
     /// The model.
@@ -198,13 +211,7 @@ impl<B: Backend> Engine<B> {
                 return Ok((waves, extent));
             }
             if rows <= 128 {
-                let mib = |b: usize| b.div_ceil(1 << 20);
-                return Err(Error::input(format!(
-                    "this model needs {} MiB for its weights and {} MiB for a small wave, but memory is bounded at {} MiB; give --memory more",
-                    mib(self.weight_bytes()),
-                    mib(bytes),
-                    mib(self.memory)
-                )));
+                return Err(self.too_large(bytes));
             }
             rows = (rows / 2).max(128);
         }

@@ -222,7 +222,8 @@ impl PlantedNetwork {
             return Err(Error::file(folder, "exists already; remove it or give another name"));
         }
         let partial = super::files::partial_name(folder)?;
-        let done = self.write_into(&partial).and_then(|()| std::fs::rename(&partial, folder).map_err(Error::io(folder)));
+        let made = std::fs::create_dir_all(&partial).map_err(Error::io(folder));
+        let done = made.and_then(|()| self.write_into(&partial)).and_then(|()| std::fs::rename(&partial, folder).map_err(Error::io(folder)));
         if done.is_err() {
             // The first error is the one to tell.
             let _ = std::fs::remove_dir_all(&partial);
@@ -231,7 +232,6 @@ impl PlantedNetwork {
     }
 
     fn write_into(&self, folder: &Path) -> Result<()> {
-        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let path = folder.join("model.safetensors");
         let bytes: Vec<Vec<u8>> = self.tensors.iter().map(|(_, _, v)| v.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
         let views: Vec<(&str, TensorView)> = self

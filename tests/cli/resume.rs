@@ -1,0 +1,179 @@
+//! A measurement that is killed anywhere goes on where it was, and another model's or corpus' record is left alone.
+
+use super::*;
+use hilberg::measure::Project;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::RowAccessor;
+use std::process::Child;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+const DOCUMENTS: usize = 400;
+const WAVE: usize = 2500;
+
+/// Starts a measurement of 400 groups in waves of at most 2,500 rows.
+fn measure(corpus: &Path, out: &Path) -> Command {
+    let mut c = command(args!["measure", "-m", fixture("llama"), corpus, "--out", out, "--length", "128", "--estimators", "direct,vclub,l1out", "--quiet"]);
+    c.args(["--chunks", "800", "--wave-rows", &WAVE.to_string()]).stdout(Stdio::null()).stderr(Stdio::piped());
+    c
+}
+
+fn record(out: &Path) -> PathBuf {
+    out.join("model-0-llama/record")
+}
+
+/// Finished parts, in order.
+fn parts(out: &Path) -> Vec<PathBuf> {
+    let mut all: Vec<PathBuf> = fs::read_dir(record(out)).into_iter().flatten().map(|e| e.unwrap().path()).collect();
+    all.retain(|p| p.extension().is_some_and(|e| e == "parquet"));
+    all.sort();
+    all
+}
+
+/// The (group, member) of a part's rows.
+fn trees(part: &Path) -> Vec<(u32, u32)> {
+    let reader = SerializedFileReader::new(fs::File::open(part).unwrap()).unwrap();
+    let row = |r: parquet::errors::Result<parquet::record::Row>| r.map(|r| (r.get_int(0).unwrap() as u32, r.get_int(1).unwrap() as u32)).unwrap();
+    reader.get_row_iter(None).unwrap().map(row).collect()
+}
+
+/// Waits until `ready`, for a minute at the most; false when the process ended before.
+fn wait_until(child: &mut Child, ready: impl Fn() -> bool) -> bool {
+    let began = Instant::now();
+    while !ready() {
+        assert!(began.elapsed() < Duration::from_secs(60), "nothing happens");
+        if child.try_wait().unwrap().is_some() {
+            return false;
+        }
+        sleep(Duration::from_millis(1));
+    }
+    true
+}
+
+fn signal(child: &Child, name: &str) {
+    assert!(Command::new("sh").args(["-c", &format!("kill -{name} {}", child.id())]).status().unwrap().success());
+}
+
+#[test]
+fn killed_ten_times_and_interrupted_twice() {
+    let folder = TempDir::new().unwrap();
+    let corpus = folder.path().join("texts.npy");
+    tokens(&corpus, DOCUMENTS, 256, 503, 11);
+    let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));
+    assert!(measure(&corpus, &whole).status().unwrap().success());
+    let total = parts(&whole).len() as u64;
+    assert!(total >= 60, "{total} parts are too few to be killed between");
+    let plan = Project::read(&whole).unwrap().plan;
+    let rows = plan.design.rows().unwrap();
+    let fed = |trees: &[(u32, u32)]| trees.iter().map(|t| rows[t.1 as usize]).sum::<usize>();
+
+    // Where to kill, in parts, and how long after: up to some waves.
+    let mut rng = Rng::new(2026, 0);
+    let mut moments: Vec<u64> = (0..12).map(|_| rng.below(total * 4 / 5)).collect();
+    moments.sort();
+    let (mut seen, mut counted): (Vec<(PathBuf, Vec<u8>)>, usize) = (Vec::new(), 0);
+    for (n, &moment) in moments.iter().enumerate() {
+        let mut child = measure(&corpus, &broken).spawn().unwrap();
+        assert!(wait_until(&mut child, || broken.join("plan.json").exists() && parts(&broken).len() as u64 >= moment), "it ended at part {moment} of {total}");
+        sleep(Duration::from_micros(rng.below(20_000)));
+        let name = match n {
+            3 => "TERM",
+            8 => "INT",
+            _ => "KILL",
+        };
+        signal(&child, name);
+        let ended = child.wait_with_output().unwrap();
+        assert!(!broken.join("result.json").exists());
+        let now = parts(&broken);
+        let new = &now[seen.len()..];
+        if name == "KILL" {
+            assert_eq!(ended.status.code(), None);
+            // A killed process cannot tell what it fed; a wave is recorded before the next begins, so it is this and at most one wave.
+            counted += new.iter().map(|p| fed(&trees(p))).sum::<usize>();
+        } else {
+            assert_eq!(ended.status.code(), Some(130));
+            assert_eq!(String::from_utf8(ended.stderr).unwrap(), "error: interrupted; start the same command again to go on\n");
+        }
+        // What was recorded stays as it is.
+        assert!(seen.iter().all(|(path, bytes)| fs::read(path).unwrap() == *bytes));
+        seen.extend(new.iter().map(|p| (p.clone(), fs::read(p).unwrap())));
+    }
+    assert!(measure(&corpus, &broken).status().unwrap().success());
+    assert_eq!(fs::read(whole.join("result.json")).unwrap(), fs::read(broken.join("result.json")).unwrap());
+    assert_eq!(fs::read(whole.join("result.csv")).unwrap(), fs::read(broken.join("result.csv")).unwrap());
+
+    // The parts hold every tree once, in order, in waves of the size asked for: so nothing recorded was fed again.
+    let recorded: Vec<Vec<(u32, u32)>> = parts(&broken).iter().map(|p| trees(p)).collect();
+    let order: Vec<(u32, u32)> = (0..plan.groups).flat_map(|g| (0..plan.design.members() as u32).map(move |m| (g, m))).collect();
+    assert_eq!(recorded.concat(), order);
+    assert!(recorded.iter().all(|wave| fed(wave) <= WAVE));
+    // What the runs that ended by themselves say they fed, and what the killed ones recorded, is all that there was to feed.
+    let runs: Vec<Value> = serde_json::from_slice(&fs::read(broken.join("run.json")).unwrap()).unwrap();
+    let finished: Vec<bool> = runs.iter().map(|r| r["finished"].as_bool().unwrap()).collect();
+    assert_eq!(finished, [false, false, true]);
+    let told: u64 = runs.iter().map(|r| r["models"][0]["tokens_fed"].as_u64().unwrap()).sum();
+    assert_eq!(told as usize + counted, fed(&order));
+    assert_eq!(names(&record(&broken)).len(), recorded.len());
+
+    // A measurement that is complete feeds nothing more, and estimates need no model.
+    fs::remove_file(broken.join("result.json")).unwrap();
+    told_estimate(&broken, &whole);
+    assert!(measure(&corpus, &broken).status().unwrap().success());
+    let runs: Vec<Value> = serde_json::from_slice(&fs::read(broken.join("run.json")).unwrap()).unwrap();
+    assert_eq!(runs[3]["models"][0]["tokens_fed"], 0);
+}
+
+/// `estimate` writes the files that `measure` wrote, byte for byte, and prints the same.
+fn told_estimate(out: &Path, like: &Path) {
+    let want = fs::read_to_string(like.join("result.json")).unwrap();
+    assert_eq!(told(args!["estimate", out, "--json"]), want);
+    for file in ["result.json", "result.csv", "figure.svg", "figure.png"] {
+        assert!(fs::read(out.join(file)).unwrap() == fs::read(like.join(file)).unwrap(), "{file}");
+    }
+    assert!(told(args!["estimate", out]).contains("llama"));
+}
+
+#[test]
+fn another_measurement_is_not_mixed_in() {
+    let (folder, corpus) = small();
+    let out = folder.path().join("out");
+    let with = |model: &Path, corpus: &Path, more: &[&str]| args!["measure", "--quiet", "-m", model, corpus, "--out", out, "--length", "64"; more];
+    told(with(&fixture("llama"), &corpus, &["--chunks", "6"]));
+    let result = fs::read(out.join("result.json")).unwrap();
+    let other = folder.path().join("other.npy");
+    tokens(&other, 24, 80, 331, 2);
+    refused(with(&fixture("llama"), &other, &["--chunks", "6"]), &["out", "another corpus", "--out"]);
+    refused(with(&fixture("llama-biases"), &corpus, &["--chunks", "6"]), &["out", "another model", "--out"]);
+    let model = copy("llama", folder.path());
+    edit_config(&model, |c| c["rms_norm_eps"] = 2e-6.into());
+    refused(with(&model, &corpus, &["--chunks", "6"]), &["out", "another model", "--out"]);
+    refused(with(&fixture("llama"), &corpus, &["--seed", "1"]), &["out", "another --seed", "--out"]);
+    refused(with(&fixture("llama"), &corpus, &["--splits", "4,8"]), &["out", "another --splits", "--out"]);
+    assert_eq!(fs::read(out.join("result.json")).unwrap(), result);
+    // A damaged part is named, with what to do.
+    let part = record(&out).join("part-000000.parquet");
+    let bytes = fs::read(&part).unwrap();
+    fs::write(&part, &bytes[..bytes.len() / 2]).unwrap();
+    refused(args!["estimate", out], &["part-000000.parquet", "damaged"]);
+    refused(with(&fixture("llama"), &corpus, &["--chunks", "6"]), &["part-000000.parquet", "damaged"]);
+    assert_eq!(fs::read(out.join("result.json")).unwrap(), result);
+    fs::remove_file(&part).unwrap();
+    told(with(&fixture("llama"), &corpus, &["--chunks", "6"]));
+    assert_eq!(fs::read(out.join("result.json")).unwrap(), result);
+    // More chunks are an addition, not another measurement.
+    told(with(&fixture("llama"), &corpus, &["--chunks", "12"]));
+    assert_ne!(fs::read(out.join("result.json")).unwrap(), result);
+}
+
+#[test]
+fn interrupted_scoring_leaves_no_file() {
+    let folder = TempDir::new().unwrap();
+    let corpus = folder.path().join("texts.npy");
+    tokens(&corpus, 4000, 250, 503, 12);
+    let mut score = command(args!["score", "--quiet", "-m", fixture("llama"), corpus, "--out", folder.path().join("rows.parquet")]);
+    let mut child = score.stderr(Stdio::piped()).spawn().unwrap();
+    assert!(wait_until(&mut child, || names(folder.path()).len() == 2), "it ended before it was interrupted");
+    signal(&child, "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(names(folder.path()), ["texts.npy"]);
+}
