@@ -3,7 +3,7 @@
 use super::{say, say_json};
 use crate::error::Result;
 use crate::measure::Project;
-use crate::report::{self, Report};
+use crate::report::{self, Reading, Report};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,9 @@ pub struct EstimateArgs {
     /// Estimators to show [default: those of the measurement]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     estimators: Vec<crate::estimate::Estimator>,
+    /// Print what published pairing would have made of a record of matched pairs, and write nothing: to compare the errors
+    #[arg(long)]
+    as_published: bool,
     /// Print result.json instead of tables
     #[arg(long)]
     json: bool,
@@ -30,14 +33,21 @@ pub fn run(args: &EstimateArgs) -> Result<()> {
     if !args.estimators.is_empty() {
         project.plan.options.estimators = args.estimators.clone();
     }
+    if args.as_published {
+        return show(&report::compute(&project, Reading::AsPublished)?, args.json);
+    }
     print(&report::estimate(&project)?, &args.folder, args.json, false)
+}
+
+fn show(report: &Report, json: bool) -> Result<()> {
+    if json { say_json(report) } else { say(&report::table(report)) }
 }
 
 /// Prints a report to standard output, and where its files lie.
 pub(super) fn print(report: &Report, folder: &Path, json: bool, quiet: bool) -> Result<()> {
-    if json {
-        return say_json(report);
+    show(report, json)?;
+    if !json && !quiet {
+        say(&format!("{}: result.json, result.csv, figure.png, figure.svg", folder.display()))?;
     }
-    say(&report::table(report))?;
-    if quiet { Ok(()) } else { say(&format!("{}: result.json, result.csv, figure.png, figure.svg", folder.display())) }
+    Ok(())
 }

@@ -5,5 +5,5 @@ mod results;
 mod table;
 
 pub use figure::{Panel, write_png, write_svg};
-pub use results::{ModelResult, Report, estimate};
+pub use results::{ModelResult, Reading, Report, compute, estimate};
 pub use table::table;

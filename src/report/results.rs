@@ -3,7 +3,7 @@
 use super::figure::{self, Panel};
 use crate::corpus::Fingerprint;
 use crate::error::{Error, Result};
-use crate::estimate::{Analysis, NgramEntropies, analyse};
+use crate::estimate::{Analysis, NgramEntropies, Pairing, analyse};
 use crate::forest::TokenId;
 use crate::measure::{Design, Project, files};
 use serde::Serialize;
@@ -40,11 +40,30 @@ pub struct Report {
     pub models: Vec<ModelResult>,
 }
 
+/// How a record's groups are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// As they were recorded.
+    Recorded,
+    /// Matched pairs as published pairing would have them (see [`Sums::as_published`](crate::estimate::Sums::as_published)): to compare the two errors.
+    AsPublished,
+}
+
 /// Computes everything from the record alone, and writes `result.json`, `result.csv`, `figure.png` and `figure.svg` beside it.
 ///
 /// # Errors
-/// A record that is missing, damaged, or without a complete group; what the system refuses.
+/// As [`compute`]; what the system refuses.
 pub fn estimate(project: &Project) -> Result<Report> {
+    let report = compute(project, Reading::Recorded)?;
+    report.write(project.folder())?;
+    Ok(report)
+}
+
+/// Computes everything from the record alone, and writes nothing.
+///
+/// # Errors
+/// A record that is missing, damaged, or without a complete group; a record of other groups than matched pairs where these are needed.
+pub fn compute(project: &Project, reading: Reading) -> Result<Report> {
     let plan = &project.plan;
     let ngrams = project.ngrams()?.map(|counts| NgramEntropies::from_counts(&counts));
     let mut models = Vec::with_capacity(plan.models.len());
@@ -54,18 +73,26 @@ pub fn estimate(project: &Project) -> Result<Report> {
             let what = format!("no group of {} is complete yet; start the measurement again to go on", model.name);
             return Err(Error::file(project.folder(), what));
         }
+        let sums = match reading {
+            Reading::Recorded => recorded.sums,
+            Reading::AsPublished => recorded.sums.as_published().ok_or_else(|| {
+                Error::file(project.folder(), "holds no matched pairs, which --as-published reads; measure with --pairing matched --foreign 1")
+            })?,
+        };
         models.push(ModelResult {
             name: model.name.clone(),
             fingerprint: model.fingerprint.clone(),
             start: model.start,
             incomplete_groups: recorded.incomplete,
             bytes_per_token: recorded.bytes_per_token,
-            analysis: analyse(&recorded.sums, &plan.options, ngrams.as_ref())?,
+            analysis: analyse(&sums, &plan.options, ngrams.as_ref())?,
         });
     }
-    let report = Report { corpus: plan.corpus.clone(), seed: plan.seed, design: plan.design.clone(), models };
-    report.write(project.folder())?;
-    Ok(report)
+    let mut design = plan.design.clone();
+    if reading == Reading::AsPublished {
+        design.pairing = Pairing::Published;
+    }
+    Ok(Report { corpus: plan.corpus.clone(), seed: plan.seed, design, models })
 }
 
 impl Report {

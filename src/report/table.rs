@@ -1,7 +1,7 @@
 //! Results as plain text for a terminal.
 
 use super::results::{ModelResult, Report};
-use crate::estimate::{Estimator, Note, Quantity};
+use crate::estimate::{Estimator, Note, Pairing, Quantity};
 use std::fmt::Write;
 
 /// A value with its standard error, both to the error's second significant digit: `1.234 ± 0.056`.
@@ -43,7 +43,8 @@ pub fn table(report: &Report) -> String {
 fn of_model(report: &Report, model: &ModelResult) -> String {
     let a = &model.analysis;
     let mut out = String::new();
-    let _ = writeln!(out, "{}: {} documents, {} chunks of {} tokens, {} groups", model.name, a.documents, a.chunks, a.length, a.groups);
+    let pairing = if a.pairing == Pairing::Published { ", published pairing" } else { "" };
+    let _ = writeln!(out, "{}: {} documents, {} chunks of {} tokens, {} groups{pairing}", model.name, a.documents, a.chunks, a.length, a.groups);
     if model.incomplete_groups > 0 {
         let _ = writeln!(out, "  {} of {} groups are not complete and not used", model.incomplete_groups, model.incomplete_groups as usize + a.groups);
     }
