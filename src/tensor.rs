@@ -97,7 +97,7 @@ pub enum RowMap {
         /// How many.
         n: usize,
     },
-    /// GPT-NeoX's fused projection: stored as [heads][parts][head_dim]; the outputs are part `part`, head by head.
+    /// GPT-NeoX's fused projection: stored as `[heads][parts][head_dim]`; the outputs are part `part`, head by head.
     PerHead {
         /// Which of the parts.
         part: usize,

@@ -344,7 +344,7 @@ pub trait Backend: Send + Sync {
     fn gate(&self, op: &GateOp<Self::Mat>, rows: usize, z: &Self::Mat, z_from: usize, y: &mut Self::Mat) -> Result<()>;
     /// Rows of the wave's store to rows of the resident one, for later waves.
     fn keep(&self, on: &OnDevice<Self::Tables>, wave: &Self::Mat, resident: &mut Self::Mat) -> Result<()>;
-    /// For row i of `x` (normed) and each target in `targets[ptr[i]..ptr[i + 1]]`: ln softmax(logits)[target] ≤ 0, pushed to `out` in order. Vocabulary = the weight's outputs.
+    /// For row i of `x` (normed) and each target in `targets[ptr[i]..ptr[i + 1]]`: `ln softmax(logits)[target]` ≤ 0, pushed to `out` in order. Vocabulary = the weight's outputs.
     fn head(
         &self,
         op: &HeadOp,

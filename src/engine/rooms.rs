@@ -89,7 +89,7 @@ pub(super) struct Rooms<B: Backend> {
     pub kept: Vec<Vec<Kept<B>>>,
 }
 
-/// Bytes of the workspace for waves of this extent, with blocks of `block` rows: what [`Rooms::new`] allocates.
+/// Bytes of the workspace for waves of this extent, with blocks of `block` rows: what the engine allocates for them.
 pub fn workspace_bytes(spec: &ModelSpec, extent: Extent, block: usize) -> usize {
     let block = block.min(extent.rows.max(1));
     let parallel = spec.layers.iter().any(|l| l.residual == Residual::Parallel);

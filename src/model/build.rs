@@ -94,7 +94,7 @@ impl Linear {
         Linear { parts: vec![weight], biases: vec![], inputs, outputs }
     }
 
-    /// `parts` views of one fused projection that lies as [heads][parts][head_dim], outputs ordered part by part (GPT-NeoX).
+    /// `parts` views of one fused projection that lies as `[heads][parts][head_dim]`, outputs ordered part by part (GPT-NeoX).
     pub fn per_head(fused: Linear, parts: usize, head_dim: usize) -> Linear {
         let view = |p: &Param, part| Param { rows: RowMap::PerHead { part, parts, head_dim }, ..p.clone() };
         Linear {

@@ -67,7 +67,7 @@ pub enum Activation {
     GeluTanh,
 }
 
-/// Rotary position embedding: pairs (i, i + dims/2) of the first `dims` numbers of a head are turned by position · inv_freq[i].
+/// Rotary position embedding: pairs (i, i + dims/2) of the first `dims` numbers of a head are turned by position · `inv_freq[i]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rope {
     /// How many numbers of a head are turned; even.

@@ -74,13 +74,13 @@ fn measurements_of_texts_and_of_their_tokens_agree() {
     .unwrap();
     write_npy(&at("ids.npy"), [20, 70], 503, (0..20).map(ids)).unwrap();
     let (a, b) = (at("a"), at("b"));
-    let measure = |corpus: &str, out: &Path, more: &[OsString]| {
+    let measure = |corpus: &str, out: &Path, more: Vec<OsString>| {
         let models = args!["measure", "--quiet", "--json", "-m", fixture("llama"), "-m", fixture("mamba2"), at(corpus), "--out", out];
         let design = args!["--length", "32", "--foreign", "2", "--estimators", "direct,direct-ngram,vclub,l1out,infonce,profile"];
-        told_json([models, design, more.to_vec()].concat())
+        told_json([models, design, more].concat())
     };
-    let mut from_text = measure("texts.jsonl", &a, &args!["--tokenizer", at("tokenizer.json")]);
-    let from_ids = measure("ids.npy", &b, &[]);
+    let mut from_text = measure("texts.jsonl", &a, args!["--tokenizer", at("tokenizer.json")]);
+    let from_ids = measure("ids.npy", &b, vec![]);
     for (i, name) in ["llama", "mamba2"].into_iter().enumerate() {
         let model = &mut from_text["models"][i];
         assert_eq!(model["name"], name);
