@@ -49,7 +49,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use weights::{BlockWeights, Lin, NormWeights};
 
-/// Rows of a wave where memory does not say otherwise. With weights kept packed larger waves gain nothing on a CPU: a block's
+/// Rows of a wave where neither memory nor a larger tree says otherwise. With weights kept packed larger waves gain nothing on a CPU: a block's
 /// rows already hide their traffic.
 pub const WAVE_ROWS: usize = 4096;
 
@@ -200,7 +200,10 @@ impl<B: Backend> Engine<B> {
 
     /// Waves that fit the memory, with their extent.
     fn plan(&self, forest: &Forest, readout: &Readout) -> Result<(Vec<Wave>, Extent)> {
-        let mut rows = self.options.wave_rows.unwrap_or(if self.streaming { STREAMING_ROWS } else { WAVE_ROWS }).max(1);
+        // A tree that is cut keeps its past for every layer: better a wave that holds it whole, where memory allows one.
+        let usual = if self.streaming { STREAMING_ROWS } else { WAVE_ROWS };
+        let largest = || Waves::rows_by_tree(forest, readout).into_iter().max().unwrap_or(0);
+        let mut rows = self.options.wave_rows.unwrap_or_else(|| usual.max(largest())).max(1);
         let block = self.backend.block_rows();
         let room = self.memory.saturating_sub(self.weight_bytes());
         loop {
