@@ -6,7 +6,7 @@ use super::options::{ModelArgs, OpenModel, open_model, stop_flag};
 use super::progress::{Meter, duration};
 use super::{say, say_json};
 use crate::corpus::{Corpus, draw, matched, published};
-use crate::engine::Scorer;
+use crate::engine::{Scorer, WAVE_ROWS};
 use crate::error::{Error, Result};
 use crate::estimate::{Estimator, Options, Pairing, count_ngrams};
 use crate::measure::{Design, Done, FIRST, Journal, ModelIdentity, Pace, Plan, Planned, Project, Terms, Text, files, run as score_groups};
@@ -83,7 +83,6 @@ struct Known {
     identity: ModelIdentity,
     vocab: usize,
     positions: Option<usize>,
-    weights: usize,
 }
 
 impl Known {
@@ -94,7 +93,6 @@ impl Known {
             identity: ModelIdentity { name: model.name.clone(), fingerprint: engine.checkpoint().fingerprint(), start: start.id, arithmetic: engine.backend() },
             vocab: engine.vocab(),
             positions: engine.max_positions(),
-            weights: engine.weight_bytes(),
         })
     }
 }
@@ -274,25 +272,29 @@ impl MeasureArgs {
             let clock = Instant::now();
             model.engine.score(&planned.forest, &planned.readout, &mut planned.collector())?;
             let speed = design.rows()?[0] as f64 / clock.elapsed().as_secs_f64();
-            models.push((k, speed));
+            // Memory as of a usual wave: as many texts as make one.
+            let each = design.rows()?.iter().sum::<usize>().max(1);
+            let mut wave = Planned::new(design, k.identity.start);
+            for (g, group) in groups.iter().take(WAVE_ROWS.div_ceil(each)).enumerate() {
+                for m in 0..design.members() {
+                    wave.add(g as u32, m, group)?;
+                }
+            }
+            models.push((k, speed, model.engine.needed_bytes(&wave.forest, &wave.readout)?));
         }
         if self.json {
-            let each = models
-                .iter()
-                .map(|(k, speed)| json!({ "name": k.identity.name, "tokens_per_second": speed, "seconds": rows as f64 / speed, "weight_bytes": k.weights }));
+            let each = models.iter().map(
+                |(k, speed, memory)| json!({ "name": k.identity.name, "tokens_per_second": speed, "seconds": rows as f64 / speed, "memory_bytes": memory }),
+            );
             let told = json!({ "chunks": groups.len() * design.members(), "groups": groups.len(), "tokens": rows, "text_bytes": texts, "disk_bytes": disk, "models": each.collect::<Vec<_>>() });
             return say_json(&told);
         }
         say(&format!("{} groups of {} chunks of {} tokens; {rows} tokens to feed a model", groups.len(), design.members(), design.length))?;
-        for (k, speed) in models {
+        for (k, speed, memory) in models {
             let time = duration(rows as f64 / speed);
-            say(&format!("{}: about {time} at {speed:.0} tokens/s (one text timed); weights {:.1} MB", k.identity.name, k.weights as f64 / 1e6))?;
+            say(&format!("{}: about {time} at {speed:.0} tokens/s (one text timed); {:.1} MB for weights and a wave", k.identity.name, memory as f64 / 1e6))?;
         }
-        say(&format!(
-            "memory beside weights and the engine's workspace: {:.1} MB of texts; disk: at most about {:.1} MB a model",
-            texts as f64 / 1e6,
-            disk as f64 / 1e6
-        ))
+        say(&format!("texts in memory: {:.1} MB; disk: at most about {:.1} MB a model", texts as f64 / 1e6, disk as f64 / 1e6))
     }
 }
 

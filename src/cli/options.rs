@@ -155,6 +155,14 @@ impl AnyEngine {
         each!(self, e => e.weight_bytes())
     }
 
+    /// Bytes that scoring this would hold.
+    ///
+    /// # Errors
+    /// A memory bound that not even one small wave fits.
+    pub fn needed_bytes(&self, forest: &Forest, readout: &Readout) -> Result<usize> {
+        each!(self, e => e.needed_bytes(forest, readout))
+    }
+
     /// Sends every verb's output to `trace`.
     pub fn set_trace(&mut self, trace: Option<Trace>) {
         each!(self, e => e.set_trace(trace))

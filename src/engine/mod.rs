@@ -191,6 +191,15 @@ impl<B: Backend> Engine<B> {
         self.streaming
     }
 
+    /// Bytes that scoring this would hold: weights and scratch as [`Engine::weight_bytes`], and the workspace of its waves.
+    ///
+    /// # Errors
+    /// A memory bound that not even one small wave fits.
+    pub fn needed_bytes(&self, forest: &Forest, readout: &Readout) -> Result<usize> {
+        let (_, extent) = self.plan(forest, readout)?;
+        Ok(self.weight_bytes() + workspace_bytes(&self.spec, extent, self.backend.block_rows()))
+    }
+
     /// Packs weights anew for each wave from now on, whether or not they fit.
     pub fn stream_weights(&mut self) {
         self.streaming = true;
