@@ -16,3 +16,8 @@ pub mod source;
 pub mod tensor;
 
 pub use error::{Error, Result};
+
+/// The front page's examples, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct FrontPage;
