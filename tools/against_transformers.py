@@ -24,7 +24,7 @@ import transformers
 from make_fixtures import goldens
 from safetensors import safe_open
 
-# Ids of a batch of the reference: what its float64 attention takes stays below a gigabyte.
+# Ids of a batch of the reference, whose float64 attention takes about a gigabyte for them.
 BATCH = 4096
 
 
