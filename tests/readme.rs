@@ -74,6 +74,7 @@ fn arguments(line: &str) -> Option<(Vec<String>, Option<String>)> {
     Some((args, to))
 }
 
+/// Gives each option named in `replacements` (name, value, …) the value that follows its name there; every one must be among `args`.
 fn replace(args: &mut [String], replacements: &[String]) {
     for pair in replacements.chunks(2) {
         let at = args.iter().position(|a| *a == pair[0]).unwrap_or_else(|| panic!("no {} in {args:?}", pair[0]));
@@ -108,7 +109,7 @@ fn marked_blocks_run() {
             for line in &block.lines {
                 let (mut command, to) = match arguments(line) {
                     Some((mut args, to)) => {
-                        replace(&mut args, if args[0] == "measure" { replacements } else { &[] });
+                        replace(&mut args, replacements);
                         let mut command = Command::new(env!("CARGO_BIN_EXE_hilberg"));
                         command.args(args);
                         (command, to)
