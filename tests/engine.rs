@@ -170,7 +170,7 @@ fn bad_forests_are_refused_in_a_sentence() {
     assert!(long.contains(&format!("{} tokens", max + 2)) && long.contains(&format!("{max} positions")), "{long}");
     // The last token is not fed: one more than the positions is fine.
     assert_eq!(score_lists(&mut e, &[vec![0; max + 1]]).unwrap()[0].len(), max);
-    let tiny = engine_with("gpt2", Isa::detect(), 1, Options { memory: Some(1000), ..Options::default() });
-    let mut tiny = tiny;
-    assert!(say(&mut tiny, vec![0, 1, 2]).contains("--memory"));
+    let (spec, checkpoint) = model::open(&folder("gpt2"), &OpenOptions::default()).unwrap();
+    let tiny = Engine::new(Cpu::new(Some(1)).unwrap(), spec, checkpoint, Options { memory: Some(1000), ..Options::default() });
+    assert!(tiny.err().unwrap().to_string().contains("--memory"));
 }
