@@ -1,11 +1,13 @@
 //! How much a text's past tells about its future: bipartite mutual information and its power law, and log q(text), with any language model on disk.
 
+pub mod activation;
 pub mod backend;
 pub mod cli;
 pub mod corpus;
 pub mod engine;
 pub mod error;
 pub mod estimate;
+pub mod files;
 pub mod forest;
 pub mod measure;
 pub mod model;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules that everyone may know, and the crate's re-exports of them.
-const EVERYONE: &[&str] = &["error", "tensor", "rng", "Error", "Result"];
+const EVERYONE: &[&str] = &["activation", "error", "files", "tensor", "rng", "Error", "Result"];
 
 /// Plain types that are named where their module may not be known.
 const PLAIN: &[(&str, &str)] = &[("forest", "TokenId"), ("corpus", "Fingerprint")];

@@ -11,6 +11,7 @@
 pub mod cpu;
 pub mod reference;
 
+pub use crate::activation::Activation as Act;
 use crate::error::Result;
 use crate::forest::{TokenId, Wave};
 use crate::tensor::{MatrixView, Tensor};
@@ -21,23 +22,6 @@ pub const KEY_TILE: usize = 64;
 
 /// Positions per chunk of the Mamba-2 dual; states are handed on at its multiples.
 pub const SSD_CHUNK: usize = 64;
-
-/// Element-wise functions (formulas in `model::Activation`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
-    /// x
-    None,
-    /// max(x, 0)
-    Relu,
-    /// max(x, 0)²
-    Relu2,
-    /// x / (1 + e^−x)
-    Silu,
-    /// x Φ(x)
-    Gelu,
-    /// x Φ(x) by tanh
-    GeluTanh,
-}
 
 /// What happens to a product before it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use super::rooms::{Kept, Room};
 use super::weights::{BlockWeights, Lin, MixerWeights, NormWeights};
 use crate::backend::{AttentionOp, Backend, ConvOp, Epilogue, GateOp, History, NormOp, OnDevice, RotaryOp, ScanOp, SsdOp, States};
 use crate::error::Result;
-use crate::model::{Activation, Attention, Mamba1, Mamba2, Mixer, Mlp, Norm, NormKind};
+use crate::model::{Attention, Mamba1, Mamba2, Mixer, Mlp, Norm, NormKind};
 use std::ops::Range;
 
 /// Sees what a verb has written; for traces.
@@ -18,18 +18,6 @@ pub(super) struct At<'a, B: Backend> {
     pub backend: &'a B,
     pub on: OnDevice<'a, B::Tables>,
     pub block: Range<usize>,
-}
-
-pub(super) fn act(a: Activation) -> crate::backend::Act {
-    use crate::backend::Act;
-    match a {
-        Activation::None => Act::None,
-        Activation::Relu => Act::Relu,
-        Activation::Relu2 => Act::Relu2,
-        Activation::Silu => Act::Silu,
-        Activation::Gelu => Act::Gelu,
-        Activation::GeluTanh => Act::GeluTanh,
-    }
 }
 
 pub(super) fn norm_op<'a, B: Backend>(norm: &Norm, weights: &'a NormWeights<B>) -> NormOp<'a, B::Mat> {
@@ -137,7 +125,7 @@ impl<B: Backend> Step<'_, '_, B> {
     }
 
     fn up(&mut self, m: &Mlp, x: &B::Mat, lin: &Lin<B>, out: &mut B::Mat) -> Result<()> {
-        let a = act(m.activation);
+        let a = m.activation;
         self.project("up", x, 0, lin, if m.gated { Epilogue::Gated(a) } else { Epilogue::Store(a) }, out)
     }
 
@@ -168,12 +156,12 @@ impl<B: Backend> Step<'_, '_, B> {
         let (backend, on, block) = (self.at.backend, &self.at.on, self.at.block.clone());
         self.linear("in", normed, in_proj, xz)?;
         backend.append(block.clone(), xz, 0, history)?;
-        let op = ConvOp { taps: m.conv, weight: &conv.weight, bias: conv.bias.as_ref(), act: act(m.activation) };
+        let op = ConvOp { taps: m.conv, weight: &conv.weight, bias: conv.bias.as_ref(), act: m.activation };
         backend.conv(&op, on, block.clone(), &History { wave: history, resident: kept }, x)?;
         self.see("conv", x)?;
         self.linear("x", x, x_proj, dbc)?;
         self.linear("dt", dbc, dt_proj, dt)?;
-        let op = ScanOp { d_inner: m.d_inner, d_state: m.d_state, a_log, d_skip, act: act(m.activation) };
+        let op = ScanOp { d_inner: m.d_inner, d_state: m.d_state, a_log, d_skip, act: m.activation };
         let mut states = States { wave: states, resident: kept_states };
         backend.scan(&op, on, block, x, dt, (dbc, m.dt_rank), (xz, m.d_inner), &mut states, y)?;
         self.see("scan", y)?;
@@ -202,7 +190,7 @@ impl<B: Backend> Step<'_, '_, B> {
             head_dim: m.head_dim,
             groups: m.groups,
             d_state: m.d_state,
-            conv: ConvOp { taps: m.conv, weight: &conv.weight, bias: conv.bias.as_ref(), act: act(m.activation) },
+            conv: ConvOp { taps: m.conv, weight: &conv.weight, bias: conv.bias.as_ref(), act: m.activation },
             dt_bias,
             a_log,
             d_skip,
@@ -211,7 +199,7 @@ impl<B: Backend> Step<'_, '_, B> {
         let mut states = States { wave: states, resident: kept_states };
         backend.ssd(&op, on, block, &History { wave: history, resident: kept }, &mut states, y)?;
         self.see("ssd", y)?;
-        let gate = GateOp { norm: norm.as_ref(), eps: m.norm_eps, groups: m.norm_groups, norm_first: m.norm_before_gate, act: act(m.activation) };
+        let gate = GateOp { norm: norm.as_ref(), eps: m.norm_eps, groups: m.norm_groups, norm_first: m.norm_before_gate, act: m.activation };
         backend.gate(&gate, self.rows(), proj, 0, y)?;
         self.see("gate", y)?;
         self.add("out", y, out_proj, residual)

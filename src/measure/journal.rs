@@ -3,11 +3,11 @@
 //! A part is complete or not there (see [`files`](super::files)), so the journal is the set of parts. Which trees a part holds is up to the speed of the
 //! machine and does not matter: estimates take complete groups in the order of their numbers.
 
-use super::files;
 use super::part::{self, Heading, Row};
 use super::plan::{Design, FIRST, Text};
 use crate::error::{Error, Result};
 use crate::estimate::{Group, Marginal, Member, Sums};
+use crate::files;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

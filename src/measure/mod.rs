@@ -7,7 +7,6 @@
 //! ```
 //! Everything else in OUT is computed from these.
 
-pub mod files;
 mod journal;
 mod part;
 mod plan;

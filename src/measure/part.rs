@@ -19,6 +19,7 @@
 
 use super::plan::{Text, TreeRecord};
 use crate::error::{Error, Result};
+use crate::files::PendingFile;
 use parquet::basic::Compression;
 use parquet::column::writer::ColumnWriter;
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, DoubleType, FloatType, Int32Type, Int64Type};
@@ -78,7 +79,7 @@ pub struct Heading {
 }
 
 /// Writes a part's content.
-pub fn write(file: &File, heading: &Heading, rows: &[Row]) -> Result<(), ParquetError> {
+pub fn write(file: &mut PendingFile, heading: &Heading, rows: &[Row]) -> Result<(), ParquetError> {
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
         .set_dictionary_enabled(false)
@@ -90,7 +91,7 @@ pub fn write(file: &File, heading: &Heading, rows: &[Row]) -> Result<(), Parquet
             KeyValue::new("hilberg.checksum".into(), checksum(rows)),
         ]))
         .build();
-    let mut writer = SerializedFileWriter::new(file.try_clone()?, Arc::new(parse_message_type(SCHEMA)?), Arc::new(properties))?;
+    let mut writer = SerializedFileWriter::new(file, Arc::new(parse_message_type(SCHEMA)?), Arc::new(properties))?;
     let mut group = writer.next_row_group()?;
     scalar::<Int32Type>(&mut group, rows.iter().map(|r| r.tree.group as i32).collect())?;
     scalar::<Int32Type>(&mut group, rows.iter().map(|r| r.tree.member as i32).collect())?;
@@ -107,11 +108,11 @@ pub fn write(file: &File, heading: &Heading, rows: &[Row]) -> Result<(), Parquet
     writer.close().map(drop)
 }
 
-fn scalar<T: DataType>(group: &mut SerializedRowGroupWriter<'_, File>, values: Vec<T::T>) -> Result<(), ParquetError> {
+fn scalar<T: DataType>(group: &mut SerializedRowGroupWriter<'_, &mut PendingFile>, values: Vec<T::T>) -> Result<(), ParquetError> {
     column::<T>(group, &values, None, None)
 }
 
-fn list<T: DataType, F: Fn(&Row) -> Vec<T::T>>(group: &mut SerializedRowGroupWriter<'_, File>, rows: &[Row], of: F) -> Result<(), ParquetError> {
+fn list<T: DataType, F: Fn(&Row) -> Vec<T::T>>(group: &mut SerializedRowGroupWriter<'_, &mut PendingFile>, rows: &[Row], of: F) -> Result<(), ParquetError> {
     let (mut values, mut defined, mut repeated) = (Vec::new(), Vec::new(), Vec::new());
     for row in rows {
         let list = of(row);
@@ -126,7 +127,7 @@ fn list<T: DataType, F: Fn(&Row) -> Vec<T::T>>(group: &mut SerializedRowGroupWri
 }
 
 fn column<T: DataType>(
-    group: &mut SerializedRowGroupWriter<'_, File>,
+    group: &mut SerializedRowGroupWriter<'_, &mut PendingFile>,
     values: &[T::T],
     defined: Option<&[i16]>,
     repeated: Option<&[i16]>,

@@ -1,12 +1,12 @@
 //! The output folder of a measurement: what is measured, by which models, and where their records lie.
 
-use super::files;
 use super::journal::{self, Recorded};
 use super::part::Heading;
 use super::plan::Design;
 use crate::corpus::Fingerprint;
 use crate::error::{Error, Result};
 use crate::estimate::{NgramCounts, Options, Pairing};
+use crate::files;
 use crate::forest::TokenId;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, TryLockError};

@@ -1,5 +1,6 @@
 //! What a model is, as data: sizes and the names of its parameters. No arithmetic, no tensors.
 
+pub use crate::activation::Activation;
 use crate::tensor::RowMap;
 
 /// One tensor of the checkpoint, demanded by name and shape.
@@ -48,23 +49,6 @@ pub struct Norm {
     pub bias: Option<Param>,
     /// ε.
     pub eps: f32,
-}
-
-/// Element-wise functions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// x
-    None,
-    /// max(x, 0)
-    Relu,
-    /// max(x, 0)²
-    Relu2,
-    /// x / (1 + e^−x)
-    Silu,
-    /// x Φ(x), by the error function
-    Gelu,
-    /// x Φ(x), by tanh
-    GeluTanh,
 }
 
 /// Rotary position embedding: pairs (i, i + dims/2) of the first `dims` numbers of a head are turned by position · `inv_freq[i]`.

@@ -1,8 +1,8 @@
 //! Rows as JSON lines.
 
-use super::pending::PendingFile;
 use super::pipeline::{ScoreWriter, ScoredDocument};
 use crate::error::{Error, Result};
+use crate::files::PendingFile;
 use crate::forest::TokenId;
 use std::io::Write;
 use std::path::Path;

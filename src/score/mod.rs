@@ -5,7 +5,6 @@
 
 mod json_rows;
 mod parquet_rows;
-mod pending;
 mod pipeline;
 mod summary;
 

@@ -1,8 +1,8 @@
 //! Rows as a Parquet file.
 
-use super::pending::PendingFile;
 use super::pipeline::{Detail, ScoreWriter, ScoredDocument};
 use crate::error::{Error, Result};
+use crate::files::PendingFile;
 use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, DoubleType, FloatType, Int32Type, Int64Type};
 use parquet::errors::ParquetError;

@@ -3,6 +3,7 @@
 use super::planted::{markov_network, santa_fe_network};
 use super::{Markov, Process, SantaFe};
 use crate::error::{Error, Result};
+use crate::files::write_whole;
 use crate::forest::TokenId;
 use crate::rng::Rng;
 use serde::Serialize;
@@ -112,31 +113,22 @@ pub fn plant(process: &AnyProcess, positions: usize, folder: &Path) -> Result<()
 /// # Errors
 /// A file that cannot be written.
 pub fn write_npy(path: &Path, shape: [usize; 2], vocab: usize, rows: impl Iterator<Item = Vec<TokenId>>) -> Result<()> {
-    let partial = partial_name(path)?;
     let narrow = vocab <= 1 << 16;
-    let done = (|| {
-        let mut file = std::io::BufWriter::new(std::fs::File::create(&partial)?);
-        let mut header = format!("{{'descr': '{}', 'fortran_order': False, 'shape': ({}, {}), }}", if narrow { "<u2" } else { "<u4" }, shape[0], shape[1]);
-        // Magic, version and length take 10 bytes; the data start at a multiple of 64 after a newline.
-        let padded = (header.len() + 11).next_multiple_of(64) - 10;
-        header.push_str(&" ".repeat(padded - 1 - header.len()));
-        header.push('\n');
-        file.write_all(b"\x93NUMPY\x01\x00")?;
-        file.write_all(&(padded as u16).to_le_bytes())?;
-        file.write_all(header.as_bytes())?;
-        for row in rows {
-            for t in row {
-                if narrow { file.write_all(&(t as u16).to_le_bytes())? } else { file.write_all(&t.to_le_bytes())? }
-            }
+    let mut header = format!("{{'descr': '{}', 'fortran_order': False, 'shape': ({}, {}), }}", if narrow { "<u2" } else { "<u4" }, shape[0], shape[1]);
+    // Magic, version and length take 10 bytes; the data start at a multiple of 64 after a newline.
+    let padded = (header.len() + 11).next_multiple_of(64) - 10;
+    header.push_str(&" ".repeat(padded - 1 - header.len()));
+    header.push('\n');
+    write_whole(path, |file| {
+        let mut put = |bytes: &[u8]| file.write_all(bytes).map_err(Error::io(path));
+        put(b"\x93NUMPY\x01\x00")?;
+        put(&(padded as u16).to_le_bytes())?;
+        put(header.as_bytes())?;
+        for t in rows.flatten() {
+            if narrow { put(&(t as u16).to_le_bytes())? } else { put(&t.to_le_bytes())? }
         }
-        file.into_inner().map_err(|e| e.into_error())?.sync_all()?;
-        std::fs::rename(&partial, path)
-    })();
-    if done.is_err() {
-        // The first error is the one to tell.
-        let _ = std::fs::remove_file(&partial);
-    }
-    done.map_err(Error::io(path))
+        Ok(())
+    })
 }
 
 /// A name beside `path` for what is not whole yet.

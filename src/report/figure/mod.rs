@@ -8,7 +8,7 @@ mod canvas;
 use super::table::with_interval;
 use crate::error::{Error, Result};
 use crate::estimate::{Analysis, Estimator, Fit, Note, Point};
-use crate::measure::files;
+use crate::files;
 use axis::{LogAxis, Tick};
 use canvas::{Anchor, Canvas, Drawn, Marker, register_font};
 use plotters::prelude::*;

@@ -1,0 +1,132 @@
+//! Files that are whole or not there: everyone's.
+
+use crate::error::{Error, Result};
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// What a file that is still being written has in its name.
+const PARTIAL: &str = ".partial";
+
+/// A file in the making, under a name of its own beside its place. Dropped before [`PendingFile::commit`], it is removed.
+pub struct PendingFile {
+    /// `None` once committed.
+    temporary: Option<PathBuf>,
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl PendingFile {
+    /// Creates it beside `path`.
+    ///
+    /// # Errors
+    /// A path that can name no file, and what the system refuses.
+    pub fn create(path: &Path) -> Result<Self> {
+        let name = path.file_name().ok_or_else(|| Error::file(path, "is no name for a file"))?;
+        if path.is_dir() {
+            return Err(Error::file(path, "is a folder; name a file"));
+        }
+        let mut hidden = OsString::from(".");
+        hidden.push(name);
+        hidden.push(format!(".{}{PARTIAL}", std::process::id()));
+        let temporary = path.with_file_name(hidden);
+        let file = File::create(&temporary).map_err(Error::io(path))?;
+        Ok(PendingFile { temporary: Some(temporary), path: path.to_path_buf(), file: BufWriter::with_capacity(1 << 20, file) })
+    }
+
+    /// Where it will be.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes it durable and gives it its name, replacing what had it.
+    ///
+    /// # Errors
+    /// What the system refuses; then nothing of it is left.
+    pub fn commit(mut self) -> Result<()> {
+        self.file.flush().and_then(|()| self.file.get_ref().sync_all()).map_err(Error::io(&self.path))?;
+        if let Some(temporary) = self.temporary.take() {
+            fs::rename(&temporary, &self.path).map_err(|e| {
+                let _ = fs::remove_file(&temporary);
+                Error::io(&self.path)(e)
+            })?;
+        }
+        // The name is durable once the folder is; not every file system lets one ask for it, and the content is safe either way.
+        if let Some(folder) = self.path.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p })
+            && let Ok(folder) = File::open(folder)
+        {
+            let _ = folder.sync_all();
+        }
+        Ok(())
+    }
+}
+
+impl Write for PendingFile {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for PendingFile {
+    fn drop(&mut self) {
+        if let Some(temporary) = self.temporary.take() {
+            let _ = fs::remove_file(temporary);
+        }
+    }
+}
+
+/// Writes a file that appears whole; an interruption leaves the old one or the new one.
+///
+/// # Errors
+/// What the system refuses, and what `fill` returns.
+pub fn write_whole(path: &Path, fill: impl FnOnce(&mut PendingFile) -> Result<()>) -> Result<()> {
+    let mut file = PendingFile::create(path)?;
+    fill(&mut file)?;
+    file.commit()
+}
+
+/// [`write_whole`] for bytes at hand.
+///
+/// # Errors
+/// What the system refuses.
+pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_whole(path, |file| file.write_all(bytes).map_err(Error::io(path)))
+}
+
+/// Writes a value as indented JSON with a line end.
+///
+/// # Errors
+/// What the system refuses.
+pub fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
+    let mut text = serde_json::to_vec_pretty(value).map_err(|e| Error::file(path, format!("cannot be written as JSON: {e}")))?;
+    text.push(b'\n');
+    write_bytes(path, &text)
+}
+
+/// Reads a JSON file.
+///
+/// # Errors
+/// No such file; something else in it.
+pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = fs::read(path).map_err(Error::io(path))?;
+    serde_json::from_slice(&text).map_err(|e| Error::file(path, format!("is not what hilberg wrote: {e}")))
+}
+
+/// Removes what an interrupted run left half-written in a folder.
+///
+/// # Errors
+/// What the system refuses.
+pub fn remove_partial(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        let path = entry.map_err(Error::io(folder))?.path();
+        if path.file_name().is_some_and(|n| n.to_string_lossy().contains(PARTIAL)) {
+            fs::remove_file(&path).map_err(Error::io(&path))?;
+        }
+    }
+    Ok(())
+}
