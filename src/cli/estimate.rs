@@ -1,7 +1,7 @@
 //! `hilberg estimate`: everything anew from the record alone.
 
 use super::{say, say_json};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::measure::Project;
 use crate::report::{self, Reading, Report};
 use clap::Args;
@@ -13,7 +13,7 @@ pub struct EstimateArgs {
     /// Output folder of `hilberg measure`
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// Estimators to show [default: those of the measurement]
+    /// Estimators to print, and write nothing [default: those of the measurement]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     estimators: Vec<crate::estimate::Estimator>,
     /// Print what published pairing would have made of a record of matched pairs, and write nothing: to compare the errors
@@ -30,11 +30,19 @@ pub struct EstimateArgs {
 /// A folder without a readable record.
 pub fn run(args: &EstimateArgs) -> Result<()> {
     let mut project = Project::read(&args.folder)?;
-    if !args.estimators.is_empty() {
+    let named = !args.estimators.is_empty();
+    if named {
         project.plan.options.estimators = args.estimators.clone();
     }
     if args.as_published {
         return show(&report::compute(&project, Reading::AsPublished)?, args.json);
+    }
+    if named {
+        let report = report::compute(&project, Reading::Recorded)?;
+        if let Some(s) = report.models.iter().flat_map(|m| &m.analysis.skipped).next() {
+            return Err(Error::file(&args.folder, format!("has no {}: {}; measure again with --estimators {}", s.estimator, s.why, s.estimator)));
+        }
+        return show(&report, args.json);
     }
     print(&report::estimate(&project)?, &args.folder, args.json, false)
 }

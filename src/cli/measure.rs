@@ -73,7 +73,7 @@ pub struct MeasureArgs {
     #[arg(long)]
     json: bool,
     /// No progress
-    #[arg(long)]
+    #[arg(short, long)]
     quiet: bool,
     #[command(flatten)]
     open: ModelArgs,

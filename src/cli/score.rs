@@ -59,6 +59,12 @@ struct Forecast {
 /// Whatever is wrong with model, corpus or output, as one sentence.
 pub fn run(args: &ScoreArgs) -> Result<()> {
     let corpus = args.corpus.open()?;
+    if let Some(out) = &args.out
+        && let Ok(real) = out.canonicalize()
+        && corpus.sources().iter().any(|s| s.path.canonicalize().is_ok_and(|p| p == real))
+    {
+        return Err(Error::file(out, "is part of the corpus; choose another --out"));
+    }
     let mut model = open_model(&args.options, &args.model)?;
     let tokenizer = args.corpus.tokenizer(&corpus, &args.model, model.engine.vocab())?;
     if !args.quiet {
@@ -73,6 +79,15 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
     let options = ScoreOptions { detail, ..ScoreOptions::new(model.start.as_ref().map(|s| s.id)) };
     if args.dry_run {
         let forecast = forecast(&corpus, tokenizer.as_ref(), &mut model, &options)?;
+        // The last token is not fed.
+        let fed = (forecast.longest + u64::from(options.start.is_some())).saturating_sub(1);
+        if let Some(most) = forecast.positions.filter(|&p| fed > p as u64) {
+            let what = format!(
+                "a document of {} tokens would be refused: the model knows {most} positions; cut the texts, or choose a model for longer ones",
+                forecast.longest
+            );
+            return Err(Error::input(what));
+        }
         return if args.json { json(&forecast) } else { tell(&forecast) };
     }
     let summary = score(args, &corpus, tokenizer.as_ref(), &mut model, &options)?;

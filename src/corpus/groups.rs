@@ -43,8 +43,9 @@ pub fn matched(order: &[Chunk], foreign: usize) -> Result<Matched> {
     }
     if next.len() < foreign + 1 {
         return Err(Error::input(format!(
-            "{} needed for {foreign} foreign tails, but the chunks come from {} (one document is one file or row); with so few only direct and profile can be estimated",
+            "a group of --foreign {foreign} needs chunks of {}, but the {} drawn come from {} (one document is one file or row); ask for more --chunks, or with so few documents for --estimators direct,profile",
             count(foreign + 1),
+            order.len(),
             count(next.len())
         )));
     }
@@ -130,7 +131,7 @@ mod tests {
     #[test]
     fn too_few_documents_say_what_is_left() {
         let said = matched(&chunks(&[3, 3, 3]), 1).unwrap_err().to_string();
-        assert!(said.starts_with("2 documents needed for 1 foreign tails, but the chunks come from 1 document "), "{said}");
+        assert!(said.starts_with("a group of --foreign 1 needs chunks of 2 documents, but the ") && said.contains(" drawn come from 1 document "), "{said}");
         assert!(said.ends_with("only direct and profile can be estimated"));
         assert_eq!(matched(&chunks(&[3, 3]), 0).unwrap().groups, [[0], [1]]);
     }

@@ -2,7 +2,7 @@
 
 use super::contribution::{Contributions, Estimator, NgramCorrection};
 use super::errors::{ErrorModel, Intervals, Resamples, Resampling};
-use super::fit::{Fit, FitRange};
+use super::fit::{Fit, FitRange, Unfitted};
 use super::ngram::NgramEntropies;
 use super::{Pairing, Sums};
 use crate::error::{Error, Result};
@@ -110,6 +110,8 @@ pub struct Analysis {
     pub points: Vec<Point>,
     /// The power laws: by estimator, then ratio.
     pub fits: Vec<Fit>,
+    /// Where the points bear none.
+    pub unfitted: Vec<Unfitted>,
     /// Estimators without points.
     pub skipped: Vec<Skipped>,
 }
@@ -174,11 +176,15 @@ pub fn analyse(sums: &Sums, options: &Options, ngram: Option<&NgramEntropies>) -
             }
         })
         .collect();
-    let fits = Estimator::ALL
-        .into_iter()
-        .flat_map(|e| sums.ratios.iter().map(move |&r| (e, r)))
-        .filter_map(|(e, r)| Fit::new(&contributions.cells, &resamples, e, r, options.fit))
-        .collect();
+    let (mut fits, mut unfitted) = (Vec::new(), Vec::new());
+    for (e, r) in Estimator::ALL.into_iter().flat_map(|e| sums.ratios.iter().map(move |&r| (e, r))) {
+        if contributions.cells.iter().any(|c| (c.estimator, c.ratio) == (e, r)) {
+            match Fit::new(&contributions.cells, &resamples, e, r, options.fit) {
+                Ok(fit) => fits.push(fit),
+                Err(why) => unfitted.push(why),
+            }
+        }
+    }
     let uses_ngram = contributions.cells.iter().any(|c| c.estimator == Estimator::DirectNgram);
     Ok(Analysis {
         pairing: sums.pairing,
@@ -193,6 +199,7 @@ pub fn analyse(sums: &Sums, options: &Options, ngram: Option<&NgramEntropies>) -
         ngram: ngram.filter(|_| uses_ngram).cloned(),
         points,
         fits,
+        unfitted,
         skipped: contributions.refused.into_iter().map(|(estimator, why)| Skipped { estimator, why }).collect(),
     })
 }

@@ -69,6 +69,24 @@ pub struct Fit {
     pub documents: usize,
 }
 
+/// Why no power law is reported where one was asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unfitted {
+    /// The estimator.
+    pub estimator: Estimator,
+    /// r = L/ℓ.
+    pub ratio: u32,
+    /// A sentence.
+    pub why: String,
+}
+
+/// Points below which a line says nothing of a law: two always lie on one.
+const FEWEST_POINTS: usize = 3;
+
+/// Share of resamples in which a fitted point may be lost for I ≤ 0. Above it the points are not told from zero, and those that
+/// happen to be positive are a selection.
+const MOST_INCOMPLETE: f64 = 0.05;
+
 /// A straight line by least squares: (slope, intercept). `None` below two distinct abscissae.
 fn line(x: impl Iterator<Item = (f64, f64)> + Clone) -> Option<(f64, f64)> {
     let n = x.clone().count() as f64;
@@ -79,13 +97,24 @@ fn line(x: impl Iterator<Item = (f64, f64)> + Clone) -> Option<(f64, f64)> {
 }
 
 impl Fit {
-    /// Fits one estimator at one ratio; `None` with fewer than two positive points.
-    pub fn new(cells: &[Cell], resamples: &Resamples, estimator: Estimator, ratio: u32, range: FitRange) -> Option<Self> {
+    /// Fits one estimator at one ratio.
+    ///
+    /// # Errors
+    /// Why there is no law to report: fewer than three positive points, a point that is not positive between those that are, or points that are lost
+    /// (I ≤ 0) in more than one resample of twenty.
+    pub fn new(cells: &[Cell], resamples: &Resamples, estimator: Estimator, ratio: u32, range: FitRange) -> Result<Self, Unfitted> {
         let asked = |c: &Cell| c.estimator == estimator && c.ratio == ratio && range.contains(c.split, ratio);
         let (used, out): (Vec<usize>, Vec<usize>) = (0..cells.len()).filter(|&i| asked(&cells[i])).partition(|&i| resamples.mean[i] > 0.0);
         let x: Vec<f64> = used.iter().map(|&i| libm::log(cells[i].split as f64)).collect();
         let y: Vec<f64> = used.iter().map(|&i| libm::log(resamples.mean[i])).collect();
-        let (slope, intercept) = line(x.iter().copied().zip(y.iter().copied()))?;
+        let no = |why: String| Unfitted { estimator, ratio, why };
+        let fitted = line(x.iter().copied().zip(y.iter().copied())).filter(|_| used.len() >= FEWEST_POINTS);
+        let (slope, intercept) =
+            fitted.ok_or_else(|| no(format!("{} of {} points are positive, and a law needs {FEWEST_POINTS}", used.len(), used.len() + out.len())))?;
+        let (first, last) = (cells[used[0]].split, cells[used[used.len() - 1]].split);
+        if let Some(hole) = out.iter().map(|&i| cells[i].split).find(|s| (first..last).contains(s)) {
+            return Err(no(format!("I is not positive at ℓ = {hole}, between points that are: the points are not told from zero")));
+        }
 
         let mut incomplete = 0;
         let (mut slopes, mut intercepts) = (Vec::new(), Vec::new());
@@ -98,6 +127,10 @@ impl Fit {
                 slopes.push(s);
                 intercepts.push(i);
             }
+        }
+        let resampled = resamples.draws.len() / resamples.cells().max(1);
+        if incomplete as f64 > MOST_INCOMPLETE * resampled as f64 {
+            return Err(no(format!("in {incomplete} of {resampled} resamples some point is not positive: the points are not told from zero")));
         }
         // First-order influence of a unit: dβ = Σ_c b_c dI_c / I_c, b the weights of the least-squares slope.
         let n = x.len() as f64;
@@ -122,7 +155,7 @@ impl Fit {
             let e = y - intercept - slope * x;
             (l + e * e, a + (y - my) * (y - my))
         });
-        Some(Fit {
+        Ok(Fit {
             estimator,
             ratio,
             splits: used.iter().map(|&i| cells[i].split).collect(),
@@ -206,12 +239,28 @@ mod tests {
     }
 
     #[test]
+    fn points_that_are_not_told_from_zero_give_no_law() {
+        let (cells, mut r) = resamples();
+        r.mean[3] = -0.1;
+        let why = Fit::new(&cells, &r, Estimator::Direct, 2, FitRange::All).unwrap_err().why;
+        assert!(why.starts_with("I is not positive at ℓ = 8"), "{why}");
+        let (cells, mut r) = resamples();
+        let n = r.cells();
+        for row in r.draws.chunks_exact_mut(n).take(6) {
+            row[4] = -1.0;
+        }
+        let why = Fit::new(&cells, &r, Estimator::Direct, 2, FitRange::All).unwrap_err().why;
+        assert!(why.starts_with("in 6 of 101 resamples"), "{why}");
+    }
+
+    #[test]
     fn ranges() {
         let (cells, r) = resamples();
         let fit = |range| Fit::new(&cells, &r, Estimator::Direct, 2, range);
         assert_eq!(fit(FitRange::Splits(4, 16)).unwrap().splits, [4, 8, 16]);
         assert!(fit(FitRange::Published).unwrap().left_out.is_empty());
-        assert!(fit(FitRange::Splits(1, 2)).is_none() && fit(FitRange::Splits(100, 200)).is_none());
+        assert!(fit(FitRange::Splits(4, 8)).unwrap_err().why.starts_with("2 of 2 points are positive"));
+        assert!(fit(FitRange::Splits(100, 200)).unwrap_err().why.starts_with("0 of 0 points are positive"));
         assert!(FitRange::Published.contains(512, 2) && !FitRange::Published.contains(512, 3));
     }
 }

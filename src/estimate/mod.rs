@@ -15,5 +15,5 @@ pub use analysis::{Analysis, Note, Options, Point, SATURATED, Skipped, TOO_FEW_D
 pub use contribution::{Cell, Contributions, Estimator, NgramCorrection};
 pub use data::{Group, Marginal, Member, Pairing, Sums};
 pub use errors::{ErrorModel, Interval, Intervals, Resamples, Resampling};
-pub use fit::{Fit, FitRange, Quantity};
+pub use fit::{Fit, FitRange, Quantity, Unfitted};
 pub use ngram::{CountOfCounts, FOLDS, MAX_N, NgramCounts, NgramEntropies, NgramEntropy, count_ngrams, grassberger, plug_in};

@@ -115,6 +115,9 @@ impl Project {
         if !file.exists() && fs::read_dir(folder).is_ok_and(|mut entries| entries.any(|e| e.is_ok_and(|e| !e.file_name().to_string_lossy().starts_with('.')))) {
             return Err(Error::file(folder, "is not empty and holds no measurement; choose another --out"));
         }
+        if folder.is_file() {
+            return Err(Error::file(folder, "is a file; --out names a folder"));
+        }
         fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let lock = lock(folder)?;
         files::remove_partial(folder)?;
@@ -122,6 +125,15 @@ impl Project {
             let recorded = read_plan(&file)?;
             if let Some(conflict) = plan.conflict(&recorded) {
                 return Err(Error::file(folder, format!("holds a measurement of {conflict}; choose another --out")));
+            }
+            if plan.groups < recorded.groups {
+                let chunks = |groups: u32| groups as usize * plan.design.members();
+                let what = format!(
+                    "holds a measurement of {} chunks, and this one asks for {}; ask for as many or more",
+                    chunks(recorded.groups),
+                    chunks(plan.groups)
+                );
+                return Err(Error::file(folder, what));
             }
         }
         files::write_json(&file, &plan)?;

@@ -1,7 +1,7 @@
 //! Results as plain text for a terminal.
 
 use super::results::{ModelResult, Report};
-use crate::estimate::{Estimator, Note, Pairing, Quantity};
+use crate::estimate::{Analysis, Estimator, Note, Pairing, Point, Quantity};
 use std::fmt::Write;
 
 /// A value with its standard error, both to the error's second significant digit: `1.234 ± 0.056`.
@@ -79,6 +79,11 @@ fn of_model(report: &Report, model: &ModelResult) -> String {
             ]);
         }
         out.push_str(&aligned(&rows));
+    }
+    for u in &a.unfitted {
+        let _ = writeln!(out, "  no law for {} at ratio {}: {}", u.estimator, u.ratio, u.why);
+    }
+    if !a.fits.is_empty() {
         for f in a.fits.iter().filter(|f| !f.left_out.is_empty()) {
             let left_out: Vec<String> = f.left_out.iter().map(u32::to_string).collect();
             let _ = writeln!(out, "  {} at ratio {}: I is not positive at ℓ = {}; left out of the fit", f.estimator, f.ratio, left_out.join(", "));
@@ -86,6 +91,14 @@ fn of_model(report: &Report, model: &ModelResult) -> String {
     }
     for s in &a.skipped {
         let _ = writeln!(out, "  no {}: {}", s.estimator, s.why);
+    }
+    let above: Vec<String> = a.points.iter().filter(|p| contradicts(a, p)).map(|p| p.split.to_string()).collect();
+    if !above.is_empty() {
+        let _ = writeln!(
+            out,
+            "  direct lies above vclub, its upper bound if the model were the texts' law, at ℓ = {}: the model is far from these texts; read neither as I",
+            above.join(", ")
+        );
     }
     let noted = |note: Note| a.points.iter().any(|p| p.notes.contains(&note));
     if a.too_few_documents {
@@ -102,6 +115,14 @@ fn of_model(report: &Report, model: &ModelResult) -> String {
         );
     }
     out
+}
+
+/// Whether a direct estimate exceeds vCLUB's at the same place by more than two standard errors of each together (they share
+/// their tails, so that the difference's own error is smaller): impossible in expectation where q is the texts' law.
+fn contradicts(a: &Analysis, p: &Point) -> bool {
+    let other = a.point(Estimator::Vclub, p.split, p.ratio);
+    p.estimator == Estimator::Direct
+        && matches!((p.se, other.and_then(|v| v.se.map(|s| (v.value, s)))), (Some(se), Some((value, other_se))) if p.value - value > 2.0 * (se + other_se))
 }
 
 /// Columns two spaces apart, the first and numbers to the right.
