@@ -132,7 +132,7 @@ mod tests {
     fn too_few_documents_say_what_is_left() {
         let said = matched(&chunks(&[3, 3, 3]), 1).unwrap_err().to_string();
         assert!(said.starts_with("a group of --foreign 1 needs chunks of 2 documents, but the ") && said.contains(" drawn come from 1 document "), "{said}");
-        assert!(said.ends_with("only direct and profile can be estimated"));
+        assert!(said.ends_with("ask for more --chunks, or with so few documents for --estimators direct,profile"), "{said}");
         assert_eq!(matched(&chunks(&[3, 3]), 0).unwrap().groups, [[0], [1]]);
     }
 

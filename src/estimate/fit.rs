@@ -100,7 +100,7 @@ impl Fit {
     /// Fits one estimator at one ratio.
     ///
     /// # Errors
-    /// Why there is no law to report: fewer than three positive points, a point that is not positive between those that are, or points that are lost
+    /// Why there is no law to report: fewer than three positive points, points without errors, a point that is not positive between those that are, or points that are lost
     /// (I ≤ 0) in more than one resample of twenty.
     pub fn new(cells: &[Cell], resamples: &Resamples, estimator: Estimator, ratio: u32, range: FitRange) -> Result<Self, Unfitted> {
         let asked = |c: &Cell| c.estimator == estimator && c.ratio == ratio && range.contains(c.split, ratio);
@@ -111,6 +111,9 @@ impl Fit {
         let fitted = line(x.iter().copied().zip(y.iter().copied())).filter(|_| used.len() >= FEWEST_POINTS);
         let (slope, intercept) =
             fitted.ok_or_else(|| no(format!("{} of {} points are positive, and a law needs {FEWEST_POINTS}", used.len(), used.len() + out.len())))?;
+        if used.iter().any(|&i| resamples.se[i].is_none()) {
+            return Err(no("the points have no errors; measure more groups of more documents".into()));
+        }
         let (first, last) = (cells[used[0]].split, cells[used[used.len() - 1]].split);
         if let Some(hole) = out.iter().map(|&i| cells[i].split).find(|s| (first..last).contains(s)) {
             return Err(no(format!("I is not positive at ℓ = {hole}, between points that are: the points are not told from zero")));

@@ -120,8 +120,8 @@ fn lengths() {
     measure(&["--length", "300"], &["256 positions of llama", "--length"]);
     measure(&["--splits", "256"], &["256 positions of llama", "--splits"]);
     measure(&["--length", "64", "--splits", "40"], &["--length is 64"]);
-    measure(&["--length", "64", "--foreign", "24"], &["25 documents needed", "24 documents"]);
-    measure(&["--length", "64", "--chunks", "1"], &["2 documents needed", "1 document "]);
+    measure(&["--length", "64", "--foreign", "24"], &["needs chunks of 25 documents", "24 documents"]);
+    measure(&["--length", "64", "--chunks", "1"], &["chunks of 2 documents", "1 drawn come from 1 document "]);
     let long = folder.path().join("long.npy");
     tokens(&long, 1, 257, 503, 1);
     let rows = folder.path().join("rows.parquet");
@@ -186,4 +186,24 @@ fn places_that_cannot_be_written() {
     refused(args!["estimate", folder.path()], &["plan.json"]);
     refused(args!["estimate", folder.path().join("nowhere")], &["nowhere"]);
     assert_eq!(names(folder.path()), ["texts.npy"]);
+}
+
+/// Nothing that is there is lost or cut down by a command that could not have meant it.
+#[test]
+fn what_is_there_stays() {
+    let (folder, corpus) = small();
+    let (out, model) = (folder.path().join("measured"), fixture("llama"));
+    let measure = |chunks: &str| args!["measure", "--quiet", "-m", model, corpus, "--length", "64", "--chunks", chunks, "--out", out];
+    assert_eq!(hilberg(measure("16")).status, Some(0));
+    let result = fs::read(out.join("result.json")).unwrap();
+    refused(measure("8"), &["measured", "16 chunks", "asks for 8"]);
+    refused(args!["estimate", out, "--estimators", "direct-ngram"], &["measured", "no direct-ngram", "--estimators direct-ngram"]);
+    let shown = hilberg(args!["estimate", out, "--estimators", "vclub", "--json"]);
+    assert_eq!(shown.status, Some(0), "{}", shown.err);
+    assert_eq!(fs::read(out.join("result.json")).unwrap(), result);
+
+    let texts = folder.path().join("texts.jsonl");
+    fs::write(&texts, "{\"text\": \"a\"}\n").unwrap();
+    refused(args!["score", "--quiet", "-m", model, texts, "--out", texts], &["texts.jsonl", "part of the corpus"]);
+    assert_eq!(fs::read(&texts).unwrap(), b"{\"text\": \"a\"}\n");
 }
