@@ -92,7 +92,7 @@ pub struct ModelArgs {
     /// Operands of products; sums and residuals are float32 in any case
     #[arg(long, value_enum, default_value = "f32", help_heading = "Model and machine")]
     pub precision: Precision,
-    /// Bound on what the process allocates, mapped weights apart: 500M, 2G [default: four fifths of what is free]
+    /// Bound on weights, workspace and scratch of the engine, mapped files and texts apart: 500M, 2G [default: four fifths of what is free]
     #[arg(long, value_name = "SIZE", help_heading = "Model and machine")]
     pub memory: Option<Bytes>,
     /// Threads [default: one a core]
