@@ -113,6 +113,40 @@ fn forest_equals_strings() {
     }
 }
 
+/// The same trees one after another in the given order.
+fn together(drawn: &[&Drawn]) -> Drawn {
+    let (mut forest, mut readout, mut read) = (Forest::new(), Readout::new(), Vec::new());
+    for d in drawn {
+        let first = forest.spans().len() as u32;
+        for i in 0..d.forest.spans().len() as u32 {
+            let tokens = d.forest.tokens(SpanId(i));
+            match d.forest.span(SpanId(i)).parent {
+                None => forest.root(tokens).unwrap(),
+                Some((p, offset)) => forest.branch(SpanId(first + p.0), offset, tokens).unwrap(),
+            };
+        }
+        for &(span, _, n) in &d.read {
+            let (span, len) = (SpanId(first + span.0), d.forest.span(span).len());
+            read.push((span, readout.each(&forest, span, len - n..len).unwrap(), n));
+        }
+    }
+    Drawn { forest, readout, read }
+}
+
+#[test]
+fn the_order_of_trees_does_not_matter() {
+    for name in FAMILIES {
+        let mut e = engine(name, 2, 150);
+        let (vocab, longest) = (e.vocab(), e.max_positions().unwrap_or(300).min(300));
+        let trees: Vec<Drawn> = (20..23).map(|seed| draw(seed, vocab, longest, 1)).collect();
+        let each: Vec<Vec<Vec<u32>>> = trees.iter().map(|t| bits(&mut e, t)).collect();
+        for order in [[0, 1, 2], [2, 0, 1], [1, 2, 0], [2, 1, 0]] {
+            let want: Vec<Vec<u32>> = order.iter().flat_map(|&i| each[i].clone()).collect();
+            same(name, &format!("trees in the order {order:?}"), &bits(&mut e, &together(&order.map(|i| &trees[i]))), &want);
+        }
+    }
+}
+
 #[test]
 fn every_instruction_path_keeps_the_promise() {
     for isa in Isa::available() {
