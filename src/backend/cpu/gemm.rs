@@ -4,6 +4,7 @@
 //! beside LANES of the other half, so that the epilogue sees both in registers. Rows of x are packed in tiles of
 //! [`row_tile`] rows, `[inputs][tile]`, spare rows zero.
 
+use super::lanes::{part, put};
 use super::mat::{Mat, Shared};
 use super::math::act;
 use super::simd::{Isa, Kernel, Simd};
@@ -251,19 +252,4 @@ impl Task<'_> {
             }
         }
     }
-}
-
-/// Up to LANES numbers of `b` from `j` on, zeros behind.
-#[inline(always)]
-pub(super) unsafe fn part<S: Simd>(b: &[f32], j: usize) -> S::V {
-    unsafe {
-        let n = b.len() - j;
-        if n >= S::LANES { S::load(b.as_ptr().add(j)) } else { S::load_part(b.as_ptr().add(j), n, 0.0) }
-    }
-}
-
-/// Stores as many lanes as `out` has room for.
-#[inline(always)]
-pub(super) unsafe fn put<S: Simd>(out: &mut [f32], v: S::V) {
-    unsafe { if out.len() >= S::LANES { S::store(out.as_mut_ptr(), v) } else { S::store_part(out.as_mut_ptr(), out.len(), v) } }
 }

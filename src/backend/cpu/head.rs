@@ -4,7 +4,8 @@
 //! columns; each leaves (maximum, sum of exponentials) per row, and the partials are combined in ascending order in float64.
 //! The method is that of Cut Cross-Entropy (Wijmans et al. 2024), forward only, without its atomics.
 
-use super::gemm::{Packed, Weight, part, put};
+use super::gemm::{Packed, Weight};
+use super::lanes::{part, put};
 use super::mat::Shared;
 use super::math::tanh;
 use super::simd::{Isa, Kernel, Simd};

@@ -56,6 +56,18 @@ pub(super) unsafe fn store<S: Simd>(p: *mut f32, n: usize, v: S::V) {
     unsafe { if n == S::LANES { S::store(p, v) } else { S::store_part(p, n, v) } }
 }
 
+/// Up to LANES numbers of `b` from `j` on, zeros behind.
+#[inline(always)]
+pub(super) unsafe fn part<S: Simd>(b: &[f32], j: usize) -> S::V {
+    unsafe { load::<S>(b.as_ptr().add(j), S::LANES.min(b.len() - j)) }
+}
+
+/// Stores as many lanes as `out` has room for.
+#[inline(always)]
+pub(super) unsafe fn put<S: Simd>(out: &mut [f32], v: S::V) {
+    unsafe { store::<S>(out.as_mut_ptr(), S::LANES.min(out.len()), v) }
+}
+
 /// e^x as [`Simd::exp`] computes it, for −87 ≤ x ≤ 88 alone: there 2^n is one factor and nothing needs a bound.
 #[inline(always)]
 pub(super) unsafe fn exp_within<S: Simd>(x: S::V) -> S::V {

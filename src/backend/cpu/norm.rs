@@ -1,6 +1,6 @@
 //! Row-wise steps: norms, embedding, rotary embedding with the append to the key-value store.
 
-use super::gemm::{part, put};
+use super::lanes::{part, put};
 use super::mat::{Mat, Shared};
 use super::simd::{Isa, Kernel, Simd};
 use crate::backend::{NormOp, RotaryOp};
