@@ -54,7 +54,7 @@ fn dense(c: &mut Criterion) {
     g.bench_function("head 1024x768x50304", |b| {
         b.iter(|| {
             let mut out = Vec::new();
-            cpu.enter(|| cpu.head(&HeadOp { softcap: None, scale: 1.0 }, &x, ROWS, &w, None, &ptr, &targets, &mut out)).expect("known sizes");
+            cpu.enter(|| cpu.head(&HeadOp { softcap: None, scale: 1.0 }, &x, ROWS, &w, None, &ptr, &targets, &mut out, None)).expect("known sizes");
             black_box(out)
         });
     });

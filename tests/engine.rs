@@ -2,6 +2,7 @@
 //! the waves are cut, whatever the order of trees, the number of threads and the weights' way to the chip.
 
 use hilberg::backend::cpu::{Cpu, Isa};
+use hilberg::backend::reference::Reference;
 use hilberg::engine::{Engine, Options, Scorer, Values, score_lists};
 use hilberg::forest::{Forest, Readout, Slot, SpanId, TokenId};
 use hilberg::model::{self, OpenOptions};
@@ -179,6 +180,48 @@ fn sums_add_up_across_waves() {
     let add = |r: std::ops::Range<usize>| logs[r].iter().fold(0.0f64, |s, &x| s + x as f64);
     assert_eq!(values.sum(whole), add(0..60));
     assert_eq!([values.sum(parts[0]), values.sum(parts[1])], [add(0..17), add(17..60)]);
+}
+
+/// Greedy tokens are counted as the logits of a float64 pass have them, whatever the waves; a sum that asks has the bits of one that does not.
+#[test]
+fn greedy_tokens_are_counted() {
+    for name in ["llama", "mamba2"] {
+        let mut rng = Rng::new(12, 0);
+        let vocab = engine(name, 1, 64).vocab() as u64;
+        let mut tokens: Vec<TokenId> = (0..70).map(|_| rng.below(vocab) as TokenId).collect();
+        let (spec, checkpoint) = model::open(&folder(name), &OpenOptions::default()).unwrap();
+        let mut truth = Engine::new(Reference, spec, checkpoint, Options::default()).unwrap();
+        // Every third token is made the first choice of the model: the token whose ln q is largest after those before it.
+        for i in (20..70).step_by(3) {
+            let (mut forest, mut readout) = (Forest::new(), Readout::new());
+            let trunk = forest.root(&tokens[..i]).unwrap();
+            let slots: Vec<_> = (0..vocab as u32)
+                .map(|t| {
+                    let leaf = forest.branch(trunk, i as u32, &[t]).unwrap();
+                    readout.sum(&forest, leaf, 0..1).unwrap()
+                })
+                .collect();
+            let mut values = Values::new(&readout);
+            truth.score(&forest, &readout, &mut values).unwrap();
+            tokens[i] = (0..vocab as usize).max_by(|&a, &b| values.sum(slots[a]).total_cmp(&values.sum(slots[b]))).unwrap() as TokenId;
+        }
+        let (mut forest, mut readout) = (Forest::new(), Readout::new());
+        let trunk = forest.root(&tokens[..40]).unwrap();
+        let leaf = forest.branch(trunk, 40, &tokens[40..]).unwrap();
+        let plain = readout.sum(&forest, leaf, 0..30).unwrap();
+        let asked = [readout.sum_and_greedy(&forest, trunk, 20..40).unwrap(), readout.sum_and_greedy(&forest, leaf, 0..30).unwrap()];
+        let read = |scorer: &mut dyn Scorer| {
+            let mut values = Values::new(&readout);
+            scorer.score(&forest, &readout, &mut values).unwrap();
+            assert_eq!((values.sum(plain).to_bits(), values.greedy(plain)), (values.sum(asked[1]).to_bits(), None));
+            asked.map(|s| values.greedy(s).unwrap())
+        };
+        let want = read(&mut truth);
+        assert!(want[0] >= 7 && want[0] < 20 && want[1] >= 10 && want[1] < 30, "{want:?}");
+        for wave_rows in [3, 45, 4096] {
+            assert_eq!(read(&mut engine(name, 2, wave_rows)), want, "{name}, waves of {wave_rows}");
+        }
+    }
 }
 
 /// Weights that do not fit are packed anew for every wave: slower, same bits.

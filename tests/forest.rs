@@ -2,7 +2,7 @@
 //!
 //! Every token of a random forest has its own id, so a token names its place, its whole path, and the state after it.
 
-use hilberg::forest::{Cut, Forest, Readout, SpanId, StateRef, Store, TokenId, Wave, Waves};
+use hilberg::forest::{Cut, Forest, Readout, SpanId, StateRef, Store, TokenId, Wanted, Wave, Waves};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use std::collections::{BTreeMap, BTreeSet};
@@ -204,11 +204,11 @@ fn check(forest: &Forest, readout: &Readout, cut: Cut) {
         let tokens = &forest.tokens(r.span)[r.tokens.start as usize..r.tokens.end as usize];
         for (i, &t) in tokens.iter().enumerate() {
             fed.extend(path(&before, before[t as usize]));
-            if r.each {
+            if r.wanted == Wanted::Each {
                 read.insert(r.slot.0 + i as u32, (0, vec![t]));
             }
         }
-        if !r.each {
+        if r.wanted != Wanted::Each {
             read.insert(r.slot.0, (tokens.len() as u32, tokens.to_vec()));
         }
     }

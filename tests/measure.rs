@@ -3,7 +3,7 @@
 use hilberg::corpus::Fingerprint;
 use hilberg::engine::{Scorer, Sink};
 use hilberg::estimate::{Estimator, Options, Pairing, Sums, analyse};
-use hilberg::forest::{Forest, Readout, Slot, SlotValue, TokenId, Waves};
+use hilberg::forest::{Forest, Readout, Slot, SlotValue, TokenId, Wanted, Waves};
 use hilberg::measure::{Bytes, Design, Done, Journal, ModelIdentity, Pace, Plan, Project, Terms, Text, run};
 use hilberg::report;
 use hilberg::rng::{Rng, mix};
@@ -55,10 +55,10 @@ impl Scorer for Hashes {
             let path = forest.path(reading.span);
             let position = forest.span(reading.span).position as usize;
             let values = reading.tokens.clone().map(|t| ln_q(&path[..position + t as usize + 1]));
-            if reading.each {
+            if reading.wanted == Wanted::Each {
                 values.enumerate().for_each(|(i, v)| sink.put(Slot(reading.slot.0 + i as u32), SlotValue::Token(v)));
             } else {
-                sink.put(reading.slot, SlotValue::Sum { sum: values.map(f64::from).sum(), count: reading.tokens.len() as u32 });
+                sink.put(reading.slot, SlotValue::Sum { sum: values.map(f64::from).sum(), count: reading.tokens.len() as u32, greedy: None });
             }
         }
         Ok(())

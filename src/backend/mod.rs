@@ -329,6 +329,7 @@ pub trait Backend: Send + Sync {
     /// Rows of the wave's store to rows of the resident one, for later waves.
     fn keep(&self, on: &OnDevice<Self::Tables>, wave: &Self::Mat, resident: &mut Self::Mat) -> Result<()>;
     /// For row i of `x` (normed) and each target in `targets[ptr[i]..ptr[i + 1]]`: `ln softmax(logits)[target]` ≤ 0, pushed to `out` in order. Vocabulary = the weight's outputs.
+    /// Where `greedy` is given, whether the target's logit equals the largest of its row, as numbers of the backend's precision, is pushed to it.
     fn head(
         &self,
         op: &HeadOp,
@@ -339,5 +340,6 @@ pub trait Backend: Send + Sync {
         ptr: &[u32],
         targets: &[TokenId],
         out: &mut Vec<f32>,
+        greedy: Option<&mut Vec<bool>>,
     ) -> Result<()>;
 }

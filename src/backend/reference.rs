@@ -339,7 +339,18 @@ impl Backend for Reference {
         Ok(())
     }
 
-    fn head(&self, op: &HeadOp, x: &Mat, rows: usize, weight: &Weight, bias: Option<&Mat>, ptr: &[u32], targets: &[TokenId], out: &mut Vec<f32>) -> Result<()> {
+    fn head(
+        &self,
+        op: &HeadOp,
+        x: &Mat,
+        rows: usize,
+        weight: &Weight,
+        bias: Option<&Mat>,
+        ptr: &[u32],
+        targets: &[TokenId],
+        out: &mut Vec<f32>,
+        mut greedy: Option<&mut Vec<bool>>,
+    ) -> Result<()> {
         let Weight::Plain(w) = weight else { unreachable!("a head is a plain product: invariant of the engine") };
         for i in 0..rows {
             let logit = |j| capped(dot(w.row(j), x.row(i)) + bias.map_or(0.0, |b| b.row(0)[j]), op.softcap) * op.scale as f64;
@@ -350,6 +361,9 @@ impl Backend for Reference {
                 // The rounded sum may lie an ulp below a logit that holds all the mass. NaN stays NaN.
                 let value = (logits[t as usize] - log_sum) as f32;
                 out.push(if value > 0.0 { 0.0 } else { value });
+                if let Some(greedy) = &mut greedy {
+                    greedy.push(logits[t as usize] == most);
+                }
             }
         }
         Ok(())

@@ -329,6 +329,14 @@ fn needs(spec: &ModelSpec) -> Needs {
     needs
 }
 
+/// A sum in the making.
+#[derive(Default)]
+struct Open {
+    sum: f64,
+    count: u32,
+    greedy: u32,
+}
+
 /// What the system says is free, in bytes; 4 GiB where it does not say.
 fn free_memory() -> usize {
     let of = |name: &str| -> Option<usize> {
@@ -352,12 +360,12 @@ impl<B: Backend> Scorer for Engine<B> {
         let (waves, extent) = self.plan(forest, readout)?;
         self.check(forest, &waves)?;
         self.prepare(extent, waves.iter().flat_map(|w| &w.positions).max().map_or(0, |&p| p as usize + 1))?;
-        let mut open: BTreeMap<Slot, (f64, u32)> = BTreeMap::new();
+        let mut open: BTreeMap<Slot, Open> = BTreeMap::new();
         for wave in &waves {
             self.stopped()?;
-            let logs = self.run(wave)?;
+            let said = self.run(wave)?;
             self.fed += wave.tokens.len() as u64;
-            for (target, log) in wave.targets.iter().zip(logs) {
+            for (i, (target, log)) in wave.targets.iter().zip(said.logs).enumerate() {
                 if log.is_nan() {
                     return Err(Error::input(format!("the model gives no number for token {}: its activations overflow or are not finite", target.token)));
                 }
@@ -365,13 +373,14 @@ impl<B: Backend> Scorer for Engine<B> {
                     sink.put(target.slot, SlotValue::Token(log));
                     continue;
                 }
-                let entry = open.entry(target.slot).or_insert((0.0, 0));
-                entry.0 += log as f64;
-                entry.1 += 1;
-                if entry.1 == target.of {
-                    let (sum, count) = *entry;
+                let entry = open.entry(target.slot).or_default();
+                entry.sum += log as f64;
+                entry.count += 1;
+                entry.greedy += u32::from(said.greedy.as_ref().is_some_and(|g| g[i]));
+                if entry.count == target.of {
+                    let value = SlotValue::Sum { sum: entry.sum, count: entry.count, greedy: target.greedy.then_some(entry.greedy) };
                     open.remove(&target.slot);
-                    sink.put(target.slot, SlotValue::Sum { sum, count });
+                    sink.put(target.slot, value);
                 }
             }
         }

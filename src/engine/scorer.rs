@@ -43,6 +43,14 @@ impl Values {
         }
     }
 
+    /// How many tokens of a sum are greedy, where it was asked.
+    pub fn greedy(&self, slot: Slot) -> Option<u32> {
+        match self.0[slot.0 as usize] {
+            Some(SlotValue::Sum { greedy, .. }) => greedy,
+            _ => None,
+        }
+    }
+
     /// `n` tokens' ln q from `first` on.
     pub fn tokens(&self, first: Slot, n: usize) -> Vec<f32> {
         let at = first.0 as usize;

@@ -10,6 +10,14 @@ use crate::forest::{TokenId, Wave};
 use crate::model::{Block, Residual};
 use std::ops::Range;
 
+/// What the head says of a wave's targets.
+pub(super) struct Said {
+    /// ln q.
+    pub logs: Vec<f32>,
+    /// Whether each is greedy; `None` where no slot asks.
+    pub greedy: Option<Vec<bool>>,
+}
+
 /// Sends what verbs write to a trace.
 struct Tap<'a, B: Backend> {
     backend: &'a B,
@@ -51,8 +59,8 @@ impl<B: Backend> Engine<B> {
         self.backend.enter(|| Ok(HeadWeights { norm: loader.norm(&self.spec.head.norm)?, unembedding: loader.linear(&self.spec.head.unembedding)? }))
     }
 
-    /// ln q of every target of the wave, in the wave's order.
-    pub(super) fn run(&mut self, wave: &Wave) -> Result<Vec<f32>> {
+    /// What the head says of every target of the wave, in the wave's order.
+    pub(super) fn run(&mut self, wave: &Wave) -> Result<Said> {
         let (rooms, trace) = (self.rooms.take(), self.trace.take());
         let Some(mut rooms) = rooms else { return Err(Error::input("the engine has no workspace")) };
         let mut trace = trace;
@@ -63,7 +71,7 @@ impl<B: Backend> Engine<B> {
         result
     }
 
-    fn through(&self, wave: &Wave, rooms: &mut Rooms<B>, trace: &mut Option<Trace>) -> Result<Vec<f32>> {
+    fn through(&self, wave: &Wave, rooms: &mut Rooms<B>, trace: &mut Option<Trace>) -> Result<Said> {
         let backend = &self.backend;
         let tables = backend.tables(wave)?;
         let loader = Loader { backend, checkpoint: &self.checkpoint };
@@ -145,11 +153,12 @@ impl<B: Backend> Engine<B> {
         Ok(())
     }
 
-    fn read(&self, head: &HeadWeights<B>, wave: &Wave, rooms: &mut Rooms<B>, trace: &mut Option<Trace>) -> Result<Vec<f32>> {
+    fn read(&self, head: &HeadWeights<B>, wave: &Wave, rooms: &mut Rooms<B>, trace: &mut Option<Trace>) -> Result<Said> {
         let backend = &self.backend;
         let spec = &self.spec.head;
         let op = HeadOp { softcap: spec.softcap, scale: spec.scale };
         let mut logs = Vec::with_capacity(wave.targets.len());
+        let mut greedy = wave.targets.iter().any(|t| t.greedy).then(|| Vec::with_capacity(wave.targets.len()));
         let step = backend.block_rows().min(rooms.extent.rows.max(1));
         for first in (0..wave.read_rows.len()).step_by(step) {
             self.stopped()?;
@@ -161,12 +170,13 @@ impl<B: Backend> Engine<B> {
             let base = wave.read_ptr[rows.start];
             let ptr: Vec<u32> = wave.read_ptr[rows.start..=rows.end].iter().map(|p| p - base).collect();
             let targets: Vec<TokenId> = wave.targets[base as usize..wave.read_ptr[rows.end] as usize].iter().map(|t| t.token).collect();
-            backend.head(&op, &rooms.normed[0], rows.len(), &head.unembedding.weight, head.unembedding.bias.as_ref(), &ptr, &targets, &mut logs)?;
+            let (weight, bias) = (&head.unembedding.weight, head.unembedding.bias.as_ref());
+            backend.head(&op, &rooms.normed[0], rows.len(), weight, bias, &ptr, &targets, &mut logs, greedy.as_mut())?;
         }
         if let Some(t) = trace {
             let wide: Vec<f64> = logs.iter().map(|&x| x as f64).collect();
             t("head.logprob", &wide, 1);
         }
-        Ok(logs)
+        Ok(Said { logs, greedy })
     }
 }

@@ -14,7 +14,7 @@ mod readout;
 mod tables;
 mod wave;
 
-pub use readout::{Reading, Readout, Slot, SlotValue};
+pub use readout::{Reading, Readout, Slot, SlotValue, Wanted};
 pub use wave::{Cut, Keep, Run, Segment, StateRef, StateSave, Store, Target, Wave, Waves};
 
 use crate::error::{Error, Result};

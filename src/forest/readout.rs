@@ -19,10 +19,24 @@ pub enum SlotValue {
         sum: f64,
         /// How many tokens entered.
         count: u32,
+        /// How many of them are greedy, where it was asked ([`Readout::sum_and_greedy`]): no token of the vocabulary has a larger logit there.
+        /// A tie counts for each of its tokens.
+        greedy: Option<u32>,
     },
 }
 
-/// A run of a span's tokens whose ln q is wanted: all into one sum, or each into a slot of its own.
+/// What is made of a reading's tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// One sum.
+    Sum,
+    /// One sum, and how many of them are greedy.
+    SumAndGreedy,
+    /// Each in a slot of its own.
+    Each,
+}
+
+/// A run of a span's tokens whose ln q is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reading {
     /// The span.
@@ -31,8 +45,8 @@ pub struct Reading {
     pub tokens: Range<u32>,
     /// The sum's slot, or the first of `tokens.len()` consecutive ones.
     pub slot: Slot,
-    /// Whether every token has its own slot.
-    pub each: bool,
+    /// One sum, or every token.
+    pub wanted: Wanted,
 }
 
 /// All readings over a forest. Slots are numbered in the order in which they were asked for.
@@ -53,7 +67,15 @@ impl Readout {
     /// # Errors
     /// An empty or outlying range; a token that no row predicts (the first of a path).
     pub fn sum(&mut self, forest: &Forest, span: SpanId, tokens: Range<u32>) -> Result<Slot> {
-        self.push(forest, span, tokens, false)
+        self.push(forest, span, tokens, Wanted::Sum)
+    }
+
+    /// As [`Readout::sum`], with the number of greedy tokens. Costs one comparison a token.
+    ///
+    /// # Errors
+    /// As [`Readout::sum`].
+    pub fn sum_and_greedy(&mut self, forest: &Forest, span: SpanId, tokens: Range<u32>) -> Result<Slot> {
+        self.push(forest, span, tokens, Wanted::SumAndGreedy)
     }
 
     /// Asks for ln q of each of tokens `tokens` of `span`; returns the first of consecutive slots.
@@ -61,10 +83,10 @@ impl Readout {
     /// # Errors
     /// As [`Readout::sum`].
     pub fn each(&mut self, forest: &Forest, span: SpanId, tokens: Range<u32>) -> Result<Slot> {
-        self.push(forest, span, tokens, true)
+        self.push(forest, span, tokens, Wanted::Each)
     }
 
-    fn push(&mut self, forest: &Forest, span: SpanId, tokens: Range<u32>, each: bool) -> Result<Slot> {
+    fn push(&mut self, forest: &Forest, span: SpanId, tokens: Range<u32>, wanted: Wanted) -> Result<Slot> {
         let s = forest.spans().get(span.0 as usize).ok_or_else(|| Error::input(format!("span {} is not in the forest", span.0)))?;
         if tokens.start >= tokens.end || tokens.end > s.len() {
             return Err(Error::input(format!("tokens {}..{} are not among the {} of span {}", tokens.start, tokens.end, s.len(), span.0)));
@@ -73,8 +95,8 @@ impl Readout {
             return Err(Error::input(format!("nothing predicts the first token of the path of span {}", span.0)));
         }
         let slot = Slot(self.slots);
-        self.slots += if each { tokens.end - tokens.start } else { 1 };
-        self.readings.push(Reading { span, tokens, slot, each });
+        self.slots += if wanted == Wanted::Each { tokens.end - tokens.start } else { 1 };
+        self.readings.push(Reading { span, tokens, slot, wanted });
         Ok(slot)
     }
 

@@ -1,7 +1,7 @@
 //! The tables of each wave, from the layout.
 
 use super::layout::{Layout, Needs, Piece};
-use super::{Cut, Keep, Run, Segment, Slot, SpanId, StateRef, StateSave, Store, Target, Wave, allot::Allot};
+use super::{Cut, Keep, Run, Segment, Slot, SpanId, StateRef, StateSave, Store, Target, Wanted, Wave, allot::Allot};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -236,10 +236,11 @@ fn fill_targets(needs: &Needs, layout: &Layout, waves: &mut [Wave]) {
     let mut found: Vec<Vec<(u32, u32, Target)>> = vec![Vec::new(); waves.len()];
     for (r, reading) in needs.readout.readings().iter().enumerate() {
         let (span, tokens) = (reading.span, needs.forest.tokens(reading.span));
-        let of = if reading.each { 0 } else { reading.tokens.end - reading.tokens.start };
+        let each = reading.wanted == Wanted::Each;
+        let of = if each { 0 } else { reading.tokens.end - reading.tokens.start };
         let mut put = |piece: &Piece, row: u32, t: u32| {
-            let slot = if reading.each { Slot(reading.slot.0 + t - reading.tokens.start) } else { reading.slot };
-            found[piece.wave as usize].push((row, r as u32, Target { token: tokens[t as usize], slot, of }));
+            let slot = if each { Slot(reading.slot.0 + t - reading.tokens.start) } else { reading.slot };
+            found[piece.wave as usize].push((row, r as u32, Target { token: tokens[t as usize], slot, of, greedy: reading.wanted == Wanted::SumAndGreedy }));
         };
         // A span's first token is predicted by the row of the last token that it sees.
         if reading.tokens.start == 0 {

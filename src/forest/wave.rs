@@ -97,6 +97,8 @@ pub struct Target {
     pub slot: Slot,
     /// Tokens of the reading that the slot sums; 0 where the slot is this token's own.
     pub of: u32,
+    /// Whether the slot counts greedy tokens.
+    pub greedy: bool,
 }
 
 /// Rows that go through the layers together, with all tables.

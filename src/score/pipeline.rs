@@ -193,7 +193,7 @@ fn plant(document: &TokenizedDocument, options: &ScoreOptions, limit: Option<usi
 mod tests {
     use super::*;
     use crate::engine::Sink;
-    use crate::forest::SlotValue;
+    use crate::forest::{SlotValue, Wanted};
 
     /// ln q of a token given the one before it and its position: an arithmetic stand-in for a model.
     struct Arithmetic {
@@ -219,10 +219,10 @@ mod tests {
             for r in readout.readings() {
                 let path = forest.path(r.span);
                 let values: Vec<f32> = r.tokens.clone().map(|i| law(path[i as usize - 1], path[i as usize], i as usize)).collect();
-                if r.each {
+                if r.wanted == Wanted::Each {
                     values.iter().enumerate().for_each(|(i, &v)| sink.put(Slot(r.slot.0 + i as u32), SlotValue::Token(v)));
                 } else {
-                    sink.put(r.slot, SlotValue::Sum { sum: values.iter().map(|&v| v as f64).sum(), count: values.len() as u32 });
+                    sink.put(r.slot, SlotValue::Sum { sum: values.iter().map(|&v| v as f64).sum(), count: values.len() as u32, greedy: None });
                 }
             }
             Ok(())

@@ -2,7 +2,7 @@
 
 use crate::engine::{Scorer, Sink};
 use crate::error::{Error, Result};
-use crate::forest::{Forest, Readout, SlotValue, SpanId, TokenId};
+use crate::forest::{Forest, Readout, Slot, SlotValue, SpanId, TokenId, Wanted};
 use crate::rng::Rng;
 use std::ops::Range;
 
@@ -35,8 +35,17 @@ pub trait Process {
 pub struct Exact<'a, P>(pub &'a P);
 
 impl<P: Process> Exact<'_, P> {
-    /// ln q of the tokens of one span that lie in `wanted`, leaving the states that its branches start from in `saved`.
-    fn walk(&self, mut state: P::State, tokens: &[TokenId], wanted: &Range<usize>, offsets: &[u32], saved: &mut Vec<P::State>) -> Result<Vec<f64>> {
+    /// ln q of the tokens of one span that lie in `wanted`, and whether each is greedy (false where none was asked), leaving the states that its
+    /// branches start from in `saved`.
+    fn walk(
+        &self,
+        mut state: P::State,
+        tokens: &[TokenId],
+        wanted: &Range<usize>,
+        greedy: bool,
+        offsets: &[u32],
+        saved: &mut Vec<P::State>,
+    ) -> Result<Vec<(f64, bool)>> {
         let mut values = Vec::with_capacity(wanted.len());
         let mut next = offsets.iter().peekable();
         for (t, &token) in tokens.iter().enumerate() {
@@ -51,7 +60,7 @@ impl<P: Process> Exact<'_, P> {
                 if !v.is_finite() {
                     return Err(Error::input(format!("token {token} has probability 0 where it stands, so its logarithm is not finite")));
                 }
-                values.push(v);
+                values.push((v, greedy && (0..self.0.vocab()).all(|t| self.0.log_q(&state, t as TokenId) <= v)));
             }
             // Nothing depends on what follows the last wanted token and the last branch.
             if t + 1 >= wanted.end && next.peek().is_none() {
@@ -88,14 +97,16 @@ impl<P: Process> Scorer for Exact<'_, P> {
             o.dedup();
         }
         let mut wanted: Vec<Range<usize>> = vec![0..0; spans.len()];
+        let mut greedy = vec![false; spans.len()];
         let mut readings = vec![Vec::new(); forest.trees().len()];
         for r in readout.readings() {
             let (w, t) = (&mut wanted[r.span.0 as usize], r.tokens.start as usize..r.tokens.end as usize);
             *w = if w.start == w.end { t } else { w.start.min(t.start)..w.end.max(t.end) };
+            greedy[r.span.0 as usize] |= r.wanted == Wanted::SumAndGreedy;
             readings[forest.span(r.span).tree as usize].push(r);
         }
         let mut saved: Vec<Vec<P::State>> = spans.iter().map(|_| Vec::new()).collect();
-        let mut values: Vec<Vec<f64>> = vec![Vec::new(); spans.len()];
+        let mut values: Vec<Vec<(f64, bool)>> = vec![Vec::new(); spans.len()];
         for (tree, readings) in forest.trees().iter().zip(readings) {
             for &SpanId(id) in tree {
                 let id = id as usize;
@@ -107,19 +118,25 @@ impl<P: Process> Scorer for Exact<'_, P> {
                     }
                 };
                 let mut states = Vec::with_capacity(offsets[id].len());
-                values[id] = self.walk(state, forest.tokens(SpanId(id as u32)), &wanted[id], &offsets[id], &mut states)?;
+                values[id] = self.walk(state, forest.tokens(SpanId(id as u32)), &wanted[id], greedy[id], &offsets[id], &mut states)?;
                 saved[id] = states;
             }
             for r in readings {
                 let id = r.span.0 as usize;
                 let first = wanted[id].start;
                 let read = &values[id][r.tokens.start as usize - first..r.tokens.end as usize - first];
-                if r.each {
-                    for (i, &v) in read.iter().enumerate() {
-                        sink.put(crate::forest::Slot(r.slot.0 + i as u32), SlotValue::Token(v as f32));
+                let (sum, count) = (read.iter().map(|v| v.0).sum(), read.len() as u32);
+                match r.wanted {
+                    Wanted::Each => {
+                        for (i, &(v, _)) in read.iter().enumerate() {
+                            sink.put(Slot(r.slot.0 + i as u32), SlotValue::Token(v as f32));
+                        }
                     }
-                } else {
-                    sink.put(r.slot, SlotValue::Sum { sum: read.iter().sum(), count: read.len() as u32 });
+                    Wanted::Sum => sink.put(r.slot, SlotValue::Sum { sum, count, greedy: None }),
+                    Wanted::SumAndGreedy => {
+                        let greedy = read.iter().filter(|v| v.1).count() as u32;
+                        sink.put(r.slot, SlotValue::Sum { sum, count, greedy: Some(greedy) });
+                    }
                 }
             }
             for &SpanId(id) in tree {

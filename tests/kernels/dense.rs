@@ -329,7 +329,7 @@ impl Case for Head {
         let bias = self.bias.then(|| b.upload(&uniform(15, self.vocab, 1.0), self.vocab).unwrap());
         let x = if self.rows == 0 { b.mat(0, self.inputs).unwrap() } else { b.upload(&self.x(), self.inputs).unwrap() };
         let ((ptr, targets), mut out) = (self.targets(), Vec::new());
-        b.head(&self.op, &x, self.rows, &weight, bias.as_ref(), &ptr, &targets, &mut out).unwrap();
+        b.head(&self.op, &x, self.rows, &weight, bias.as_ref(), &ptr, &targets, &mut out, None).unwrap();
         assert!(out.iter().all(|&v| v <= 0.0), "{}: a probability above 1", self.name());
         out.iter().map(|&v| v as f64).collect()
     }
@@ -368,5 +368,78 @@ fn heads() {
     let case = |rows| Head { rows, inputs: 33, vocab: 1025, op: HeadOp { softcap: None, scale: 1.0 }, bias: false, peak: 0.3 };
     for (all, one) in hold(&case(40)).iter().zip(hold(&case(1))) {
         assert!(same_bits(&all[..4], &one), "a row alone");
+    }
+}
+
+/// Whole numbers: every product and sum is exact in float32 as in float64, so that the largest logit and its ties are the same in both.
+struct Greedy {
+    rows: usize,
+    inputs: usize,
+    vocab: usize,
+    bias: bool,
+    op: HeadOp,
+}
+
+impl Greedy {
+    /// Uniform in −3 … 3.
+    fn whole(seed: u64, n: usize) -> Vec<f32> {
+        uniform(seed, n, 3.5).into_iter().map(f32::round).collect()
+    }
+
+    /// Columns come in equal pairs, a quarter of the vocabulary apart (those left over repeat the first ones), so every largest logit is tied: within a
+    /// vector, across panels, across segments.
+    fn weights(&self) -> Vec<f32> {
+        let mut w = Greedy::whole(22, self.vocab * self.inputs);
+        let apart = (self.vocab / 4).max(1);
+        for t in apart..self.vocab {
+            let of = match t / apart {
+                1 | 3 => t - apart,
+                2 => continue,
+                _ => t % apart,
+            };
+            w.copy_within(of * self.inputs..(of + 1) * self.inputs, t * self.inputs);
+        }
+        w
+    }
+}
+
+impl Case for Greedy {
+    fn name(&self) -> String {
+        format!("greedy {} × {} × {}, {:?}, bias {}", self.rows, self.inputs, self.vocab, self.op, self.bias)
+    }
+
+    /// Every token of the vocabulary is a target of every row: its flag, then its log-probability, which must not change for the flag.
+    fn run<B: Backend>(&self, b: &B) -> Vec<f64> {
+        let w = Stored::new(&self.weights(), self.inputs, Dtype::F32);
+        let weight = b.pack(&Operand::Plain(vec![MatrixView { tensor: w.tensor(), transposed: false, rows: RowMap::All }])).unwrap();
+        let bias = self.bias.then(|| b.upload(&vec![1.0; self.vocab], self.vocab).unwrap());
+        let x = b.upload(&Greedy::whole(21, self.rows * self.inputs), self.inputs).unwrap();
+        let ptr: Vec<u32> = (0..=self.rows).map(|r| (r * self.vocab) as u32).collect();
+        let targets: Vec<u32> = (0..self.rows).flat_map(|_| 0..self.vocab as u32).collect();
+        let (mut out, mut greedy, mut alone) = (Vec::new(), Vec::new(), Vec::new());
+        b.head(&self.op, &x, self.rows, &weight, bias.as_ref(), &ptr, &targets, &mut out, Some(&mut greedy)).unwrap();
+        b.head(&self.op, &x, self.rows, &weight, bias.as_ref(), &ptr, &targets, &mut alone, None).unwrap();
+        assert!(out.iter().zip(&alone).all(|(a, b)| a.to_bits() == b.to_bits()), "{}: flags change numbers", self.name());
+        greedy.into_iter().map(|g| f64::from(u8::from(g))).collect()
+    }
+
+    fn budget(&self, truth: &[f64]) -> Vec<f64> {
+        for row in truth.chunks_exact(self.vocab) {
+            let tied = row.iter().filter(|&&g| g == 1.0).count();
+            assert!(tied >= 1 && (tied >= 2 || self.vocab < 2), "{}: no tie", self.name());
+        }
+        vec![0.0; truth.len()]
+    }
+}
+
+/// A token is greedy where its logit is the row's largest: all of a tie are, on every path as in float64.
+#[test]
+fn greedy_tokens() {
+    for (n, vocab) in [1, 2, 31, 503, 512, 513, 1025, 2100].into_iter().enumerate() {
+        for rows in [1, 7, 15] {
+            for (softcap, scale) in [(None, 1.0), (None, 0.25), (Some(30.0), 0.5)] {
+                hold(&Greedy { rows, inputs: [1, 33, 64][n % 3], vocab, bias: n % 2 == 0, op: HeadOp { softcap, scale } });
+            }
+        }
     }
 }

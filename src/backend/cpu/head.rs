@@ -27,8 +27,18 @@ pub(super) fn room_bytes(outputs: usize) -> (usize, usize) {
     (16 * 14 * SEGMENT * 4, outputs.div_ceil(SEGMENT) * 8)
 }
 
-/// ln softmax(logits)[target] for the targets of every row, in order.
-pub(super) fn head(isa: Isa, op: &HeadOp, x: &Packed, weight: &Weight, bias: Option<&[f32]>, ptr: &[u32], targets: &[TokenId]) -> Vec<f32> {
+/// ln softmax(logits)[target] for the targets of every row, in order, and whether the target's logit is the row's maximum.
+pub(super) fn head(
+    isa: Isa,
+    op: &HeadOp,
+    x: &Packed,
+    weight: &Weight,
+    bias: Option<&[f32]>,
+    ptr: &[u32],
+    targets: &[TokenId],
+    out: &mut Vec<f32>,
+    mut greedy: Option<&mut Vec<bool>>,
+) {
     let (group, tiles) = (x.group(), x.tiles());
     let groups = tiles.div_ceil(group);
     let segments = weight.outputs().div_ceil(SEGMENT);
@@ -44,18 +54,20 @@ pub(super) fn head(isa: Isa, op: &HeadOp, x: &Packed, weight: &Weight, bias: Opt
             });
         });
     }
-    let mut out = vec![0.0f32; targets.len()];
+    out.reserve(targets.len());
     for r in 0..x.rows {
         let row = &partials[r * segments * 2..(r + 1) * segments * 2];
         let max = row.chunks_exact(2).fold(f32::MIN, |m, p| m.max(p[0])) as f64;
         let sum: f64 = row.chunks_exact(2).map(|p| p[1] as f64 * libm::exp(p[0] as f64 - max)).sum();
         let log_sum = libm::log(sum);
-        for t in ptr[r] as usize..ptr[r + 1] as usize {
+        for &logit in &picked[ptr[r] as usize..ptr[r + 1] as usize] {
             // The row's own maximum is among the summands, so that sum ≥ 1 and the result ≤ 0 by construction.
-            out[t] = (picked[t] as f64 - max - log_sum) as f32;
+            out.push((logit as f64 - max - log_sum) as f32);
+            if let Some(greedy) = &mut greedy {
+                greedy.push(logit as f64 == max);
+            }
         }
     }
-    out
 }
 
 struct Task<'a> {

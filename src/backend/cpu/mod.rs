@@ -227,11 +227,22 @@ impl Backend for Cpu {
         conv::keep(on.wave, wave, resident)
     }
 
-    fn head(&self, op: &HeadOp, x: &Mat, rows: usize, weight: &Weight, bias: Option<&Mat>, ptr: &[u32], targets: &[TokenId], out: &mut Vec<f32>) -> Result<()> {
-        out.extend(self.with_room(|room| {
+    fn head(
+        &self,
+        op: &HeadOp,
+        x: &Mat,
+        rows: usize,
+        weight: &Weight,
+        bias: Option<&Mat>,
+        ptr: &[u32],
+        targets: &[TokenId],
+        out: &mut Vec<f32>,
+        greedy: Option<&mut Vec<bool>>,
+    ) -> Result<()> {
+        self.with_room(|room| {
             let packed = Packed::pack(self.isa, x.data(), x.cols(), 0, rows, weight.inputs(), room);
-            head::head(self.isa, op, &packed, weight, bias.map(|b| b.row(0)), ptr, targets)
-        }));
+            head::head(self.isa, op, &packed, weight, bias.map(|b| b.row(0)), ptr, targets, out, greedy);
+        });
         Ok(())
     }
 }
