@@ -40,7 +40,7 @@ impl CorpusArgs {
             TokenDtype::U16 => TokenWidth::U16,
             TokenDtype::U32 => TokenWidth::U32,
         };
-        Corpus::open(&self.corpus, ReadOptions { text_field: self.text_field.clone(), token_width })
+        Corpus::open(&self.corpus, ReadOptions { text_field: self.text_field.clone(), token_width, ..Default::default() })
     }
 
     /// The tokenizer for a model of `vocab` ids, held against them; `None` where the corpus has no text.

@@ -1,18 +1,21 @@
 //! Which files a corpus consists of, in which order.
 
-use super::document::Documents;
+use super::document::{Documents, json_lines};
+use super::jsonl::{JsonRow, RowFields};
+use super::stream::{ByteStream, Packing};
 use super::token_files::TokenWidth;
+use super::unicode::BadBytes;
 use crate::error::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// How a file is read, known by its ending.
+/// How a file is read, known by its ending, before which `.gz` or `.zst` may stand behind text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// `.txt`: UTF-8, one document.
     Text,
-    /// `.jsonl`: a JSON object a line, one document each.
+    /// `.jsonl`, `.ndjson`, `.json`: a JSON object a line, one document each.
     JsonLines,
     /// `.npy`: token ids; one dimension is one document, two are one document a row.
     Npy,
@@ -23,12 +26,14 @@ pub enum Format {
 impl Format {
     /// By the path's ending, in any case.
     pub fn of(path: &Path) -> Option<Self> {
-        let ending = path.extension()?.to_str()?.to_ascii_lowercase();
+        let packed = Packing::of(path) != Packing::Plain;
+        let name = if packed { Path::new(path.file_stem()?) } else { path };
+        let ending = name.extension()?.to_str()?.to_ascii_lowercase();
         match ending.as_str() {
             "txt" => Some(Format::Text),
-            "jsonl" => Some(Format::JsonLines),
-            "npy" => Some(Format::Npy),
-            "bin" => Some(Format::Raw),
+            "jsonl" | "ndjson" | "json" => Some(Format::JsonLines),
+            "npy" if !packed => Some(Format::Npy),
+            "bin" if !packed => Some(Format::Raw),
             _ => None,
         }
     }
@@ -38,6 +43,9 @@ impl Format {
         matches!(self, Format::Text | Format::JsonLines)
     }
 }
+
+/// What is read, for people.
+const KINDS: &str = ".txt, .jsonl, .ndjson, .json (each also .gz or .zst), .npy or .bin";
 
 /// One file of a corpus.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +59,30 @@ pub struct Source {
     pub format: Format,
     /// Its bytes when it was listed.
     pub size: u64,
+    /// What [`GroupBy::Folder`] calls its documents.
+    pub folder: String,
+}
+
+impl Source {
+    /// Its bytes, unpacked.
+    ///
+    /// # Errors
+    /// A file that cannot be opened.
+    pub fn open(&self) -> Result<ByteStream> {
+        ByteStream::open(&self.path)
+    }
+}
+
+/// By what documents are grouped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum GroupBy {
+    /// They are not.
+    #[default]
+    Nothing,
+    /// By the value of a field of their row, a string or a number.
+    Field(String),
+    /// By the first folder below the argument that they came with; by the folder that holds them where there is none.
+    Folder,
 }
 
 /// How files are read where they leave a choice.
@@ -60,11 +92,23 @@ pub struct ReadOptions {
     pub text_field: String,
     /// Bytes of a token in `.bin` files.
     pub token_width: TokenWidth,
+    /// Where documents have their labels from.
+    pub group: GroupBy,
+    /// What becomes of bytes that are not UTF-8.
+    pub bad_bytes: BadBytes,
+    /// The largest document that is read, in unpacked bytes of the file or line that holds it; a larger one is an error before it is in memory.
+    pub document_limit: u64,
 }
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        ReadOptions { text_field: "text".into(), token_width: TokenWidth::U16 }
+        ReadOptions {
+            text_field: "text".into(),
+            token_width: TokenWidth::U16,
+            group: GroupBy::default(),
+            bad_bytes: BadBytes::default(),
+            document_limit: 1 << 30,
+        }
     }
 }
 
@@ -84,7 +128,7 @@ impl Corpus {
     /// No argument, a missing path, a file named as argument whose ending is not known, the same file twice, nothing readable.
     pub fn open(paths: &[PathBuf], options: ReadOptions) -> Result<Self> {
         if paths.is_empty() {
-            return Err(Error::input("no corpus was given; name .txt, .jsonl, .npy or .bin files, or folders of them"));
+            return Err(Error::input(format!("no corpus was given; name {KINDS} files, or folders of them")));
         }
         let mut sources = Vec::new();
         let mut skipped = BTreeMap::new();
@@ -101,13 +145,12 @@ impl Corpus {
                     }
                 }
             } else {
-                let format = Format::of(path)
-                    .ok_or_else(|| Error::file(path, "this kind of file is not read; a corpus is made of .txt, .jsonl, .npy and .bin files"))?;
+                let format = Format::of(path).ok_or_else(|| Error::file(path, format!("this kind of file is not read; a corpus is made of {KINDS} files")))?;
                 sources.push(source(path.clone(), path, format)?);
             }
         }
         if sources.is_empty() {
-            return Err(Error::file(&paths[0], "holds no .txt, .jsonl, .npy or .bin file"));
+            return Err(Error::file(&paths[0], format!("holds no {KINDS} file")));
         }
         refuse_doubles(&sources)?;
         let names: BTreeSet<&str> = sources.iter().map(|s| s.name.as_str()).collect();
@@ -119,7 +162,7 @@ impl Corpus {
         let mut notices = Vec::new();
         if !skipped.is_empty() {
             let kinds: Vec<String> = skipped.iter().map(|(ending, n)| format!("{n} {ending}")).collect();
-            notices.push(format!("skipped files of other kinds than .txt, .jsonl, .npy and .bin: {}", kinds.join(", ")));
+            notices.push(format!("skipped files of other kinds than {KINDS}: {}", kinds.join(", ")));
         }
         Ok(Corpus { sources, options, notices })
     }
@@ -146,7 +189,47 @@ impl Corpus {
 
     /// Reads the documents one after the other, from the beginning.
     pub fn documents(&self) -> Documents<'_> {
-        Documents::new(&self.sources, &self.options)
+        Documents::new(&self.sources, &self.options, None)
+    }
+
+    /// The documents of the given numbers, which ascend without repetition: number i is the i-th, from 0, of [`Corpus::documents`]. The others are passed over as cheaply as
+    /// their format allows (files of one document are not opened, JSON lines not parsed, rows of tokens jumped over), and nothing is read after the last. They come in the order of their
+    /// numbers; fewer come if the corpus has fewer than when it was read before.
+    pub fn selected<'a>(&'a self, numbers: &'a [u64]) -> Documents<'a> {
+        debug_assert!(numbers.is_sorted_by(|a, b| a < b), "numbers ascend");
+        Documents::new(&self.sources, &self.options, Some(numbers))
+    }
+
+    /// The rows of all files, with the fields that are asked for: for those whose rows are more than one text each. [`ReadOptions::text_field`] and
+    /// [`ReadOptions::group`] play no part.
+    ///
+    /// # Errors
+    /// A file of another format than JSON lines; the iterator gives what [`JsonLines::next_row`](super::JsonLines::next_row) refuses, and ends there.
+    pub fn rows(&self, fields: RowFields) -> Result<impl Iterator<Item = Result<JsonRow>>> {
+        if let Some(other) = self.sources.iter().find(|s| s.format != Format::JsonLines) {
+            return Err(Error::file(&other.path, "has no rows of fields; give JSON lines (.jsonl, .ndjson or .json, each also .gz or .zst)"));
+        }
+        let (mut sources, mut open) = (self.sources.iter(), None);
+        let mut step = move || -> Result<Option<JsonRow>> {
+            loop {
+                let lines = match &mut open {
+                    Some(lines) => lines,
+                    None => match sources.next() {
+                        Some(source) => open.insert(json_lines(source, &self.options, fields.clone())?),
+                        None => return Ok(None),
+                    },
+                };
+                match lines.next_row() {
+                    Ok(None) => open = None,
+                    Err(e) => {
+                        (sources, open) = ([].iter(), None);
+                        return Err(e);
+                    }
+                    row => return row,
+                }
+            }
+        };
+        Ok(std::iter::from_fn(move || step().transpose()))
     }
 }
 
@@ -157,7 +240,22 @@ fn source(path: PathBuf, argument: &Path, format: Format) -> Result<Source> {
         None => path.strip_prefix(argument),
     };
     let name = named.unwrap_or(&path).to_string_lossy().into_owned();
-    Ok(Source { path, name, format, size })
+    let folder = folder(&path, argument)?;
+    Ok(Source { path, name, format, size, folder })
+}
+
+/// The first folder below the argument on the way to the file, or else the one that holds it.
+fn folder(path: &Path, argument: &Path) -> Result<String> {
+    let mut below = path.strip_prefix(argument).unwrap_or(Path::new("")).components();
+    let name = match (below.next(), below.next()) {
+        (Some(first), Some(_)) => first.as_os_str().to_owned(),
+        _ => {
+            let holds = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let holds = fs::canonicalize(holds).map_err(Error::io(holds))?;
+            holds.file_name().map_or_else(|| holds.clone().into_os_string(), ToOwned::to_owned)
+        }
+    };
+    Ok(name.to_string_lossy().into_owned())
 }
 
 /// Files below `folder`; `above` holds the folders on the way down, by which a symbolic link that leads back up is known.
@@ -224,7 +322,7 @@ mod tests {
         let corpus = Corpus::open(&[d], ReadOptions::default()).unwrap();
         let names: Vec<&str> = corpus.sources().iter().map(|s| s.name.as_str()).collect();
         assert_eq!(names, ["texts/B.TXT", "texts/a.txt", "texts/a/z.txt", "texts/b.txt"]);
-        assert_eq!(corpus.notices(), ["skipped files of other kinds than .txt, .jsonl, .npy and .bin: 2 .md, 1 without ending"]);
+        assert_eq!(corpus.notices(), [format!("skipped files of other kinds than {KINDS}: 2 .md, 1 without ending")]);
         assert!(corpus.needs_tokenizer());
         assert_eq!(corpus.size(), 4);
     }
@@ -247,7 +345,7 @@ mod tests {
         assert!(say(&[]).starts_with("no corpus was given"));
         assert!(say(&[&dir.path().join("gone")]).contains("gone: "));
         assert!(say(&[&md]).contains("read.md: this kind of file is not read"));
-        assert!(say(&[md.parent().unwrap()]).ends_with("holds no .txt, .jsonl, .npy or .bin file"));
+        assert!(say(&[md.parent().unwrap()]).ends_with(&format!("holds no {KINDS} file")));
         assert!(say(&[txt.parent().unwrap(), &txt]).contains("is in the corpus twice"));
     }
 

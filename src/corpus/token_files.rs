@@ -3,12 +3,11 @@
 //! The `.npy` format (numpy/lib/format.py; versions 1 to 3): the magic `\x93NUMPY`, two version bytes, the header's length (u16 in version 1, else u32,
 //! little endian), a header that is a Python dict literal with exactly the keys `descr`, `fortran_order` and `shape`, and then the elements.
 
-use super::document::{Content, Document};
-use super::listing::Source;
+use super::document::{Content, Document, Records};
+use super::listing::{ReadOptions, Source};
 use crate::error::{Error, Result};
 use std::fs::File;
 use std::io::{BufReader, Read};
-use std::path::Path;
 
 /// Bytes of a token in a `.bin` file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,24 +18,42 @@ pub enum TokenWidth {
     U32,
 }
 
-/// A whole `.bin` file.
-///
-/// # Errors
-/// An empty file; a size that is no multiple of the width.
-pub(super) fn read_raw(path: &Path, width: TokenWidth) -> Result<Vec<u32>> {
-    let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    let (kind, name) = match width {
-        TokenWidth::U16 => (Kind::U16, "u16"),
-        TokenWidth::U32 => (Kind::U32, "u32"),
-    };
-    if bytes.is_empty() {
-        return Err(Error::file(path, "is empty; leave it out of the corpus"));
+/// A `.bin` file: one document.
+pub(super) struct RawTokens<'a> {
+    source: &'a Source,
+    options: &'a ReadOptions,
+    over: bool,
+}
+
+impl<'a> RawTokens<'a> {
+    /// Opens nothing yet.
+    pub(super) fn new(source: &'a Source, options: &'a ReadOptions) -> Self {
+        RawTokens { source, options, over: false }
     }
-    if bytes.len() % kind.size() != 0 {
-        let what = format!("its {} bytes are no whole number of {name} tokens; say what they are with --token-dtype u16 or u32", bytes.len());
-        return Err(Error::file(path, what));
+}
+
+impl Records for RawTokens<'_> {
+    fn next(&mut self) -> Result<Option<Document>> {
+        if std::mem::replace(&mut self.over, true) {
+            return Ok(None);
+        }
+        let path = &self.source.path;
+        let bytes = std::fs::read(path).map_err(Error::io(path))?;
+        let (kind, name) = match self.options.token_width {
+            TokenWidth::U16 => (Kind::U16, "u16"),
+            TokenWidth::U32 => (Kind::U32, "u32"),
+        };
+        if bytes.len() % kind.size() != 0 {
+            let what = format!("its {} bytes are no whole number of {name} tokens; say what they are with --token-dtype u16 or u32", bytes.len());
+            return Err(Error::file(path, what));
+        }
+        let tokens = kind.decode(&bytes).map_err(|(at, value)| Error::file(path, format!("token {at} is {value}, which is no token id")))?;
+        Ok(Some(Document { id: self.source.name.clone(), label: None, content: Content::Tokens(tokens) }))
     }
-    kind.decode(&bytes).map_err(|(at, value)| Error::file(path, format!("token {at} is {value}, which is no token id")))
+
+    fn skip(&mut self, n: u64) -> Result<u64> {
+        Ok(if n > 0 && !std::mem::replace(&mut self.over, true) { 1 } else { 0 })
+    }
 }
 
 /// Element types that can hold token ids, little endian.
@@ -141,13 +158,12 @@ impl<'a> NpyRows<'a> {
             let what = format!("its header promises {want} bytes of tokens and {} follow; the file is cut off or damaged", size - data);
             return Err(Error::file(path, what));
         }
-        if want == 0 {
-            return Err(Error::file(path, "is empty; leave it out of the corpus"));
-        }
         Ok(NpyRows { source, reader, kind, rows, width, named, next: 0 })
     }
+}
 
-    pub(super) fn next_document(&mut self) -> Result<Option<Document>> {
+impl Records for NpyRows<'_> {
+    fn next(&mut self) -> Result<Option<Document>> {
         if self.next == self.rows {
             return Ok(None);
         }
@@ -159,7 +175,15 @@ impl<'a> NpyRows<'a> {
         let tokens =
             self.kind.decode(&bytes).map_err(|(at, value)| Error::file(path, format!("element {} is {value}, which is no token id", row * self.width + at)))?;
         let id = if self.named { format!("{}[{row}]", self.source.name) } else { self.source.name.clone() };
-        Ok(Some(Document { id, content: Content::Tokens(tokens) }))
+        Ok(Some(Document { id, label: None, content: Content::Tokens(tokens) }))
+    }
+
+    fn skip(&mut self, n: u64) -> Result<u64> {
+        let n = n.min((self.rows - self.next) as u64);
+        // The header was held against the file's size, so that this is within it.
+        self.reader.seek_relative(n as i64 * (self.width * self.kind.size()) as i64).map_err(Error::io(&self.source.path))?;
+        self.next += n as usize;
+        Ok(n)
     }
 }
 
@@ -306,6 +330,8 @@ mod tests {
         let data: Vec<u8> = (0u16..6).flat_map(u16::to_le_bytes).collect();
         let want = vec![("t.npy[0]".to_string(), vec![0, 1, 2]), ("t.npy[1]".to_string(), vec![3, 4, 5])];
         assert_eq!(read("t.npy", &npy(1, &dict("<u2", "(2, 3)"), &data), TokenWidth::U16).unwrap(), want);
+        let empty = |shape| read("t.npy", &npy(1, &dict("<u2", shape), &[]), TokenWidth::U16).unwrap().len();
+        assert_eq!([empty("(0,)"), empty("(0, 3)"), empty("(2, 0)")], [1, 0, 2]);
     }
 
     #[test]
@@ -318,7 +344,7 @@ mod tests {
             say(&data[..3], TokenWidth::U16).ends_with("t.bin: its 3 bytes are no whole number of u16 tokens; say what they are with --token-dtype u16 or u32")
         );
         assert!(say(&data[..6], TokenWidth::U32).contains("its 6 bytes are no whole number of u32 tokens"));
-        assert!(say(b"", TokenWidth::U16).contains("is empty"));
+        assert_eq!(read("t.bin", b"", TokenWidth::U16).unwrap(), [("t.bin".to_string(), vec![])]);
     }
 
     #[test]
@@ -334,7 +360,6 @@ mod tests {
         assert!(say(&npy(1, &dict("<f4", "(1,)"), &[0; 4])).contains("its elements are \"<f4\""));
         assert!(say(&npy(1, &dict(">u2", "(1,)"), &[0; 2])).contains("its elements are \">u2\""));
         assert!(say(&npy(1, &dict("<u2", "(1, 1, 1)"), &[0; 2])).contains("has 3 dimensions"));
-        assert!(say(&npy(1, &dict("<u2", "(0,)"), &[])).contains("is empty"));
         assert!(say(&npy(1, "{'descr': '<u2', 'fortran_order': True, 'shape': (1, 1)}", &[0; 2])).contains("column by column"));
         assert!(say(&npy(1, "{'descr': '<u2', 'shape': (1,)}", &[0; 2])).contains("lacks descr, fortran_order or shape"));
         assert!(say(&npy(1, &dict("<u2", "(99999999999999999999,)"), &[])).contains("no tuple of sizes"));

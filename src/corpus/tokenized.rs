@@ -70,7 +70,7 @@ impl<I: Iterator<Item = Result<Document>>> Iterator for TokenizedDocuments<'_, I
 }
 
 fn tokenize(document: Document, tokenizer: Option<&Tokenizer>, vocab: usize) -> Result<TokenizedDocument> {
-    let Document { id, content } = document;
+    let Document { id, content, .. } = document;
     let (tokens, byte_offsets, reason) = match content {
         Content::Tokens(tokens) => (tokens, None, "the file belongs to another model, or its tokens are of another width".to_string()),
         Content::Text(text) => {
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     fn tokens(id: &str, tokens: &[u32]) -> Result<Document> {
-        Ok(Document { id: id.into(), content: Content::Tokens(tokens.to_vec()) })
+        Ok(Document { id: id.into(), label: None, content: Content::Tokens(tokens.to_vec()) })
     }
 
     #[test]
@@ -112,7 +112,7 @@ mod tests {
         assert!(one(tokens("a.bin", &[4, 0])).is_ok());
         let said = one(tokens("a.bin", &[4, 5])).unwrap_err().to_string();
         assert!(said.starts_with("token 1 of a.bin is 5, but the model's vocabulary has 5 ids"), "{said}");
-        let text = Ok(Document { id: "a.txt".into(), content: Content::Text("x".into()) });
+        let text = Ok(Document { id: "a.txt".into(), label: None, content: Content::Text("x".into()) });
         assert_eq!(one(text).unwrap_err().to_string(), "a.txt is text and there is no tokenizer; name one with --tokenizer");
     }
 }
