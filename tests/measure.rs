@@ -4,7 +4,7 @@ use hilberg::corpus::Fingerprint;
 use hilberg::engine::{Scorer, Sink};
 use hilberg::estimate::{Estimator, Options, Pairing, Sums, analyse};
 use hilberg::forest::{Forest, Readout, Slot, SlotValue, TokenId, Wanted, Waves};
-use hilberg::measure::{Bytes, Design, Done, Journal, ModelIdentity, Pace, Plan, Project, Terms, Text, run};
+use hilberg::measure::{Bytes, Design, Done, Journal, ModelIdentity, Pace, Plan, Project, Task, Terms, Text, run};
 use hilberg::report;
 use hilberg::rng::{Rng, mix};
 use hilberg::{Error, Result};
@@ -14,6 +14,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 const START: TokenId = 0;
+const ARITHMETIC: &str = "test of hilberg";
 const VOCAB: usize = 50;
 
 /// ln q of a path's last token: any number that depends on every token of it.
@@ -83,7 +84,7 @@ fn texts(design: &Design, groups: usize, seed: u64) -> Vec<Vec<Text>> {
 }
 
 fn plan(design: &Design, groups: usize, models: &[&str]) -> Plan {
-    let models = models.iter().map(|m| ModelIdentity { name: m.to_string(), fingerprint: format!("of {m}"), start: START, arithmetic: "test".into() });
+    let models = models.iter().map(|m| ModelIdentity { name: m.to_string(), fingerprint: format!("of {m}"), start: START, rope_length: None, device: "test".into(), precision: "f32".into() });
     let corpus = Fingerprint { documents: 9, tokens: 99, xxh3: "feed".into() };
     Plan::new(corpus, 3, design.clone(), groups as u32, Options::default(), models.collect())
 }
@@ -93,8 +94,9 @@ const PACE: Pace = Pace { first_rows: 500, most_rows: 1000, target: Duration::fr
 
 fn measure(folder: &Path, plan: Plan, model: usize, groups: &[Vec<Text>], scorer: &mut Hashes) -> Result<Done> {
     let project = Project::open(folder, plan)?;
-    let mut journal = Journal::open(&project.record_folder(model), project.plan.heading(model), groups)?;
-    run(scorer, START, &project.plan.design, groups, &mut journal, PACE, &AtomicBool::new(false), &mut |_: &Done| {})
+    let mut journal = Journal::open(&project.record_folder(model), project.plan.heading(model), ARITHMETIC, groups)?;
+    let task = Task { design: &project.plan.design, start: START, groups, shard: project.plan.shard };
+    run(scorer, task, &mut journal, PACE, &AtomicBool::new(false), &mut |_: &Done| {})
 }
 
 fn loaded(folder: &Path, model: usize) -> Sums {
@@ -244,7 +246,7 @@ fn an_unfinished_record_gives_its_complete_groups_and_more_chunks_extend_it() {
     let recorded = Project::read(folder.path()).unwrap().load(0).unwrap();
     let complete = recorded.sums.groups.len();
     assert!((1..9).contains(&complete));
-    assert_eq!(recorded.incomplete as usize + complete, 9);
+    assert_eq!(recorded.missing, (complete as u32..9).collect::<Vec<_>>());
     assert_eq!(recorded.bytes_per_token, None);
 
     // Four groups first and nine later are nine at once.
@@ -346,17 +348,17 @@ fn what_the_model_cannot_do_is_said_before_anything_is_scored() {
     let groups = texts(&d, 2, 4);
     let folder = tempfile::tempdir().unwrap();
     let said = |start: TokenId, design: &Design| {
-        let mut journal = Journal::open(folder.path(), plan(design, 2, &["a"]).heading(0), &groups).unwrap();
+        let mut journal = Journal::open(folder.path(), plan(design, 2, &["a"]).heading(0), ARITHMETIC, &groups).unwrap();
         let mut scorer = Hashes::default();
-        let e = run(&mut scorer, start, design, &groups, &mut journal, PACE, &AtomicBool::new(false), &mut |_: &Done| {}).unwrap_err();
+        let e = run(&mut scorer, Task { design, start, groups: &groups, shard: None }, &mut journal, PACE, &AtomicBool::new(false), &mut |_: &Done| {}).unwrap_err();
         assert_eq!(scorer.calls, 0);
         e.to_string()
     };
     assert!(said(50, &d).contains("choose another with --start"));
     assert!(said(START, &Design { length: 65, ..d.clone() }).contains("longer than the model's 64 positions"));
-    let mut journal = Journal::open(folder.path(), plan(&d, 2, &["a"]).heading(0), &groups).unwrap();
+    let mut journal = Journal::open(folder.path(), plan(&d, 2, &["a"]).heading(0), ARITHMETIC, &groups).unwrap();
     let flag = AtomicBool::new(true);
-    let e = run(&mut Hashes::default(), START, &d, &groups, &mut journal, PACE, &flag, &mut |_: &Done| {}).unwrap_err();
+    let e = run(&mut Hashes::default(), Task { design: &d, start: START, groups: &groups, shard: None }, &mut journal, PACE, &flag, &mut |_: &Done| {}).unwrap_err();
     assert!(matches!(e, Error::Interrupted));
 }
 

@@ -1,18 +1,26 @@
-//! `hilberg estimate`: everything anew from the record alone.
+//! `hilberg estimate`: everything anew from the record alone, or from the records of several machines as one.
 
+use super::run_log::RunLog;
 use super::{say, say_json};
 use crate::error::{Error, Result};
 use crate::measure::Project;
 use crate::report::{self, Reading, Report};
 use clap::Args;
+use serde_json::json;
 use std::path::{Path, PathBuf};
 
 /// Compute estimates, intervals, exponents and the figure anew from a measurement's record; no model is needed
+///
+/// Several folders, of shards or of repeated runs, are read as one record.
 #[derive(Args, Debug)]
 pub struct EstimateArgs {
-    /// Output folder of `hilberg measure`
-    #[arg(value_name = "DIR")]
-    folder: PathBuf,
+    /// Output folders of `hilberg measure`, all of one measurement
+    #[arg(required = true, value_name = "DIR")]
+    folders: Vec<PathBuf>,
+    /// Folder for the merged record and its results; a folder that an earlier merge made is added to [default: of one DIR its own results are written
+    /// anew, several are printed only]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["estimators", "as_published"])]
+    out: Option<PathBuf>,
     /// Estimators to print, and write nothing [default: those of the measurement]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     estimators: Vec<crate::estimate::Estimator>,
@@ -27,9 +35,12 @@ pub struct EstimateArgs {
 /// Runs the subcommand.
 ///
 /// # Errors
-/// A folder without a readable record.
+/// Folders without a readable record, or of different measurements.
 pub fn run(args: &EstimateArgs) -> Result<()> {
-    let mut project = Project::read(&args.folder)?;
+    if let Some(out) = &args.out {
+        return merge(args, out);
+    }
+    let mut project = Project::merged(&args.folders)?;
     let named = !args.estimators.is_empty();
     if named {
         project.plan.options.estimators = args.estimators.clone();
@@ -40,14 +51,43 @@ pub fn run(args: &EstimateArgs) -> Result<()> {
     if named {
         let report = report::compute(&project, Reading::Recorded)?;
         if let Some(s) = report.models.iter().flat_map(|m| &m.analysis.skipped).next() {
-            return Err(Error::file(&args.folder, format!("has no {}: {}; measure again with --estimators {}", s.estimator, s.why, s.estimator)));
+            return Err(Error::file(&args.folders[0], format!("has no {}: {}; measure again with --estimators {}", s.estimator, s.why, s.estimator)));
         }
         return show(&report, args.json);
     }
-    print(&report::estimate(&project)?, &args.folder, args.json, false)
+    if args.folders.len() > 1 {
+        show(&report::compute(&project, Reading::Recorded)?, args.json)?;
+        eprintln!("note: nothing is written; --out DIR keeps the merged record and its results");
+        return Ok(());
+    }
+    print(&report::estimate(&project)?, &args.folders[0], args.json, false)
+}
+
+/// Merges the folders' records into `out` and writes the results there.
+fn merge(args: &EstimateArgs, out: &Path) -> Result<()> {
+    let log = RunLog::begin();
+    let mut folders = args.folders.clone();
+    // What an earlier merge left counts first. A folder that is none is refused below.
+    if out.join("plan.json").exists() && !folders.iter().any(|f| same(f, out)) {
+        folders.insert(0, out.to_path_buf());
+    }
+    let from = Project::merged(&folders)?;
+    // Before anything is written it is known that the records agree and bear a result.
+    let report = report::compute(&from, Reading::Recorded)?;
+    let project = Project::open(out, from.plan.clone())?;
+    project.absorb(&from)?;
+    report.write(out)?;
+    let merged: Vec<String> = args.folders.iter().map(|f| f.display().to_string()).collect();
+    log.write(&project, true, json!({ "merged": merged, "notices": report.notices }))?;
+    print(&report, out, args.json, false)
+}
+
+fn same(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 fn show(report: &Report, json: bool) -> Result<()> {
+    report.notices.iter().for_each(|n| eprintln!("note: {n}"));
     if json { say_json(report) } else { say(&report::table(report)) }
 }
 

@@ -4,18 +4,18 @@ use super::corpus::CorpusArgs;
 use super::measure_texts::{Tokens, group_texts};
 use super::options::{ModelArgs, OpenModel, open_model, stop_flag};
 use super::progress::{Meter, duration};
+use super::run_log::RunLog;
 use super::{say, say_json};
 use crate::corpus::{Corpus, draw, matched, published};
 use crate::engine::{Scorer, WAVE_ROWS};
 use crate::error::{Error, Result};
 use crate::estimate::{Estimator, Options, Pairing, count_ngrams};
-use crate::files;
-use crate::measure::{Design, Done, FIRST, Journal, ModelIdentity, Pace, Plan, Planned, Project, Terms, Text, run as score_groups};
+use crate::measure::{Design, Done, FIRST, Journal, ModelIdentity, Pace, Plan, Planned, Project, Shard, Task, Terms, Text, run as score_groups};
 use crate::report;
-use clap::Args;
-use serde_json::json;
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
 use std::path::PathBuf;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 /// Tokens of a chunk where neither --length nor --splits says otherwise.
 const LENGTH: u32 = 2048;
@@ -66,6 +66,10 @@ pub struct MeasureArgs {
     /// Folder of the record and the results; started again with the same options, the measurement goes on
     #[arg(long, default_value = "hilberg-out", value_name = "DIR")]
     out: PathBuf,
+    /// Score only every N-th group, from the I-th on: one machine's share of a measurement that several do, each into a folder of its own;
+    /// `hilberg estimate` merges the folders
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
     /// Only say what it would take: tokens, time, memory, disk
     #[arg(long)]
     dry_run: bool,
@@ -82,16 +86,28 @@ pub struct MeasureArgs {
 /// What is known of a model before anything is scored.
 struct Known {
     identity: ModelIdentity,
+    /// All that the last bits of its log-probabilities depend on: backend, instruction path, precision, version.
+    arithmetic: String,
     vocab: usize,
     positions: Option<usize>,
 }
 
 impl Known {
-    fn of(model: &OpenModel) -> Result<Self> {
+    fn of(model: &OpenModel, args: &ModelArgs) -> Result<Self> {
         let start = model.start.as_ref().ok_or_else(|| Error::input("a measurement needs a start token; leave --start at auto or name an id"))?;
         let engine = &model.engine;
+        let backend = engine.backend();
+        let precision = args.precision.to_possible_value().map_or_else(String::new, |p| p.get_name().to_string());
         Ok(Known {
-            identity: ModelIdentity { name: model.name.clone(), fingerprint: engine.checkpoint().fingerprint(), start: start.id, arithmetic: engine.backend() },
+            arithmetic: format!("{backend} {precision} of hilberg {}", env!("CARGO_PKG_VERSION")),
+            identity: ModelIdentity {
+                name: model.name.clone(),
+                fingerprint: engine.checkpoint().fingerprint(),
+                start: start.id,
+                rope_length: args.rope_length,
+                device: backend.split('/').next().unwrap_or_default().to_string(),
+                precision,
+            },
             vocab: engine.vocab(),
             positions: engine.max_positions(),
         })
@@ -103,60 +119,62 @@ impl Known {
 /// # Errors
 /// Whatever is wrong with options, models, texts or the output folder; an interruption.
 pub fn run(args: &MeasureArgs) -> Result<()> {
-    let began = SystemTime::now();
+    let log = RunLog::begin();
     let corpus = args.corpus.open()?;
-    // One model stays open; of several only one is open at a time.
-    let mut open: Option<OpenModel> = None;
-    let mut known = Vec::new();
-    for folder in &args.model {
-        let model = open_model(&args.open, folder)?;
-        known.push(Known::of(&model)?);
-        open = (args.model.len() == 1).then_some(model);
-    }
+    // Each is opened and checked once, and let go of once it has scored: weights are packed only then.
+    let open = args.model.iter().map(|folder| open_model(&args.open, folder)).collect::<Result<Vec<OpenModel>>>()?;
+    let known = open.iter().map(|model| Known::of(model, &args.open)).collect::<Result<Vec<Known>>>()?;
     let design = args.design(&known)?;
     let vocab = known.iter().map(|k| k.vocab).min().unwrap_or(0);
     let needs_ngrams = args.estimators.contains(&Estimator::DirectNgram);
     let tokens = Tokens::read(&args.corpus, &corpus, &args.model, vocab)?;
-    let (groups, notices) = args.groups(&design, &tokens, &corpus)?;
+    let (groups, not_used) = args.groups(&design, &tokens, &corpus)?;
+    let mut notices: Vec<String> = corpus.notices().iter().chain(tokens.notices()).cloned().chain(not_used).collect();
+    let own = (0..groups.len() as u32).filter(|&g| args.shard.is_none_or(|s| s.holds(g))).count();
+    if let (Some(shard), 0) = (args.shard, own) {
+        return Err(Error::input(format!("shard {shard} has no group: there are {}; ask for more --chunks or fewer shards", groups.len())));
+    }
     if !args.quiet {
-        corpus.notices().iter().chain(tokens.notices()).chain(&notices).for_each(|n| eprintln!("note: {n}"));
+        notices.iter().for_each(|n| eprintln!("note: {n}"));
     }
     let mut options = Options { estimators: args.estimators.clone(), ..Options::default() };
     options.resampling.seed = args.seed;
     if args.dry_run {
-        return args.dry_run(&design, &groups, &known, open);
+        return args.dry_run(&design, &groups, own, &known, open);
     }
     let identities = known.iter().map(|k| k.identity.clone()).collect();
-    let plan = Plan::new(tokens.fingerprint.clone(), args.seed, design, groups.len() as u32, options, identities);
+    let mut plan = Plan::new(tokens.fingerprint.clone(), args.seed, design, groups.len() as u32, options, identities);
+    plan.shard = args.shard;
     let project = Project::open(&args.out, plan)?;
     if needs_ngrams && project.ngrams()?.is_none() {
         project.write_ngrams(&count_ngrams(&tokens.all(&corpus)?))?;
     }
     drop(tokens);
     let mut runs = Vec::new();
-    for (i, folder) in args.model.iter().enumerate() {
-        let mut model = match open.take() {
-            Some(m) => m,
-            None => open_model(&args.open, folder)?,
-        };
-        let mut journal = Journal::open(&project.record_folder(i), project.plan.heading(i), &groups)?;
-        let mut meter = Meter::new(&known[i].identity.name, args.quiet);
+    for (i, (mut model, k)) in open.into_iter().zip(&known).enumerate() {
+        let mut journal = Journal::open(&project.record_folder(i), project.plan.heading(i), &k.arithmetic, &groups)?;
+        for other in journal.unlike() {
+            let notice = format!("{} goes on by {} what {other} began; the two may differ in the last bits", k.identity.name, k.arithmetic);
+            eprintln!("note: {notice}");
+            notices.push(notice);
+        }
+        let mut meter = Meter::new(&k.identity.name, args.quiet);
         let mut last = Done::default();
-        let start = known[i].identity.start;
         let flag = stop_flag();
-        let scored = score_groups(&mut model.engine, start, &project.plan.design, &groups, &mut journal, args.pace(), &flag, &mut |done: &Done| {
+        let task = Task { design: &project.plan.design, start: k.identity.start, groups: &groups, shard: args.shard };
+        let scored = score_groups(&mut model.engine, task, &mut journal, args.pace(), &flag, &mut |done: &Done| {
             last = *done;
             meter.show(done);
         });
         meter.finish();
-        runs.push(told(&known[i].identity, &last));
+        runs.push(told(k, &last));
         if let Err(e) = scored {
-            log_run(&project, began, runs, false)?;
+            log.write(&project, false, args.logged(runs, notices))?;
             return Err(e);
         }
     }
     let report = report::estimate(&project)?;
-    log_run(&project, began, runs, true)?;
+    log.write(&project, true, args.logged(runs, notices))?;
     super::estimate::print(&report, project.folder(), args.json, args.quiet)
 }
 
@@ -256,18 +274,19 @@ impl MeasureArgs {
         Ok((texts, notices))
     }
 
-    /// Says what a measurement takes, with the time of one tree as its measure of speed.
-    fn dry_run(&self, design: &Design, groups: &[Vec<Text>], known: &[Known], mut open: Option<OpenModel>) -> Result<()> {
-        let rows: usize = design.rows()?.iter().sum::<usize>() * groups.len();
+    /// What `run.json` says of a run.
+    fn logged(&self, models: Vec<Value>, notices: Vec<String>) -> Value {
+        json!({ "shard": self.shard, "models": models, "notices": notices })
+    }
+
+    /// Says what a measurement takes, of which `own` groups are to be scored here, with the time of one tree as its measure of speed.
+    fn dry_run(&self, design: &Design, groups: &[Vec<Text>], own: usize, known: &[Known], open: Vec<OpenModel>) -> Result<()> {
+        let rows: usize = design.rows()?.iter().sum::<usize>() * own;
         let cells = design.splits.len() * (FIRST + design.ratios.len() * design.members());
-        let disk = groups.len() * design.members() * (4 * design.length as usize + 8 * cells);
+        let disk = own * design.members() * (4 * design.length as usize + 8 * cells);
         let texts = groups.len() * design.members() * 4 * design.length as usize;
         let mut models = Vec::new();
-        for (folder, k) in self.model.iter().zip(known) {
-            let mut model = match open.take() {
-                Some(m) => m,
-                None => open_model(&self.open, folder)?,
-            };
+        for (mut model, k) in open.into_iter().zip(known) {
             let mut planned = Planned::new(design, k.identity.start);
             planned.add(0, 0, &groups[0])?;
             let clock = Instant::now();
@@ -287,10 +306,10 @@ impl MeasureArgs {
             let each = models.iter().map(
                 |(k, speed, memory)| json!({ "name": k.identity.name, "tokens_per_second": speed, "seconds": rows as f64 / speed, "memory_bytes": memory }),
             );
-            let told = json!({ "chunks": groups.len() * design.members(), "groups": groups.len(), "tokens": rows, "text_bytes": texts, "disk_bytes": disk, "models": each.collect::<Vec<_>>() });
+            let told = json!({ "chunks": own * design.members(), "groups": own, "tokens": rows, "text_bytes": texts, "disk_bytes": disk, "models": each.collect::<Vec<_>>() });
             return say_json(&told);
         }
-        say(&format!("{} groups of {} chunks of {} tokens; {rows} tokens to feed a model", groups.len(), design.members(), design.length))?;
+        say(&format!("{own} groups of {} chunks of {} tokens; {rows} tokens to feed a model", design.members(), design.length))?;
         for (k, speed, memory) in models {
             let time = duration(rows as f64 / speed);
             say(&format!("{}: about {time} at {speed:.0} tokens/s (one text timed); {:.1} MB for weights and a wave", k.identity.name, memory as f64 / 1e6))?;
@@ -299,26 +318,8 @@ impl MeasureArgs {
     }
 }
 
-fn told(model: &ModelIdentity, done: &Done) -> serde_json::Value {
+fn told(model: &Known, done: &Done) -> Value {
     let speed = if done.seconds > 0.0 { Some(done.fed as f64 / done.seconds) } else { None };
-    json!({ "name": model.name, "arithmetic": model.arithmetic, "trees": done.trees, "trees_total": done.trees_total,
+    json!({ "name": model.identity.name, "arithmetic": model.arithmetic, "trees": done.trees, "trees_total": done.trees_total,
         "tokens_fed": done.fed, "tokens_total": done.rows_total, "seconds": done.seconds, "tokens_per_second": speed })
-}
-
-/// Adds this run to `run.json`: what differs between machines and moments, and nothing that a result depends on.
-fn log_run(project: &Project, began: SystemTime, models: Vec<serde_json::Value>, finished: bool) -> Result<()> {
-    let path = project.folder().join("run.json");
-    let mut runs: Vec<serde_json::Value> = if path.exists() { files::read_json(&path)? } else { Vec::new() };
-    let unix = |t: SystemTime| t.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let now = SystemTime::now();
-    runs.push(json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "command": std::env::args().collect::<Vec<_>>(),
-        "began_unix": unix(began),
-        "ended_unix": unix(now),
-        "finished": finished,
-        "machine": { "os": std::env::consts::OS, "arch": std::env::consts::ARCH, "cores": std::thread::available_parallelism().map_or(0, |n| n.get()) },
-        "models": models,
-    }));
-    files::write_json(&path, &runs)
 }

@@ -8,6 +8,7 @@ pub mod measure;
 mod measure_texts;
 pub mod options;
 mod progress;
+mod run_log;
 pub mod score;
 pub mod source;
 pub mod trace;

@@ -5,16 +5,21 @@
 //! OUT/ngrams.json                                  n-gram counts of counts, where an estimator needs them
 //! OUT/model-0-NAME/record/part-000000.parquet …    one part a wave (columns: see `part`)
 //! ```
-//! Everything else in OUT is computed from these.
+//! Everything else in OUT is computed from these. A record may be made in shards, each in a folder of its own, and merged.
 
 mod journal;
+mod merge;
 mod part;
 mod plan;
 mod project;
+mod recorded;
 mod run;
+mod shard;
 
-pub use journal::{Journal, Recorded, load};
+pub use journal::Journal;
 pub use part::{Heading, Row};
+pub use recorded::{Recorded, Twice, load};
+pub use shard::Shard;
 pub use plan::{Bytes, Collector, Design, FIRST, Planned, Terms, Text, TreeRecord};
 pub use project::{ModelIdentity, Plan, Project};
-pub use run::{Done, Pace, Progress, run};
+pub use run::{Done, Pace, Progress, Task, run};

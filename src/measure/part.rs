@@ -14,8 +14,8 @@
 //! | marginal | list of double | `[split][8 + ratios]`: the own tail on its own, summed over its first 1 … 8 tokens, then up to every rℓ; NaN where there is none |
 //! | cross | list of double | `[tail][split][ratio]`: foreign tails under this chunk's heads up to every rℓ; NaN where rℓ > L |
 //!
-//! The file's key-value metadata hold `hilberg.plan` (the identity of the measurement, JSON: splits and ratios are in it), `hilberg.marks` (JSON) and
-//! `hilberg.checksum` (XXH3-128 over all values, by which a damaged part is found out).
+//! The file's key-value metadata hold `hilberg.plan` (the identity of the measurement, JSON: splits and ratios are in it), `hilberg.marks` (JSON),
+//! `hilberg.arithmetic` (what computed the part) and `hilberg.checksum` (XXH3-128 over all values, by which a damaged part is found out).
 
 use super::plan::{Text, TreeRecord};
 use crate::error::{Error, Result};
@@ -69,7 +69,7 @@ impl Row {
     }
 }
 
-/// What is told beside the rows.
+/// What every part of one record says alike.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Heading {
     /// The measurement's identity, as JSON.
@@ -78,8 +78,19 @@ pub struct Heading {
     pub marks: String,
 }
 
+/// A part as it was read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// Which measurement it belongs to.
+    pub heading: Heading,
+    /// Backend, instruction path, precision and version that computed it.
+    pub arithmetic: String,
+    /// Its trees.
+    pub rows: Vec<Row>,
+}
+
 /// Writes a part's content.
-pub fn write(file: &mut PendingFile, heading: &Heading, rows: &[Row]) -> Result<(), ParquetError> {
+pub fn write(file: &mut PendingFile, heading: &Heading, arithmetic: &str, rows: &[Row]) -> Result<(), ParquetError> {
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
         .set_dictionary_enabled(false)
@@ -88,6 +99,7 @@ pub fn write(file: &mut PendingFile, heading: &Heading, rows: &[Row]) -> Result<
         .set_key_value_metadata(Some(vec![
             KeyValue::new("hilberg.plan".into(), heading.plan.clone()),
             KeyValue::new("hilberg.marks".into(), heading.marks.clone()),
+            KeyValue::new("hilberg.arithmetic".into(), arithmetic.to_string()),
             KeyValue::new("hilberg.checksum".into(), checksum(rows)),
         ]))
         .build();
@@ -144,20 +156,21 @@ fn column<T: DataType>(
 ///
 /// # Errors
 /// A file that is damaged, or not a part.
-pub fn read(path: &Path) -> Result<(Heading, Vec<Row>)> {
+pub fn read(path: &Path) -> Result<Part> {
     let file = File::open(path).map_err(Error::io(path))?;
-    let (heading, sum, rows) = parse(file).map_err(|e| damaged(path, &e.to_string()))?;
-    if checksum(&rows) != sum {
+    let (part, sum) = parse(file).map_err(|e| damaged(path, &e.to_string()))?;
+    if checksum(&part.rows) != sum {
         return Err(damaged(path, "its checksum is wrong"));
     }
-    Ok((heading, rows))
+    Ok(part)
 }
 
 fn damaged(path: &Path, why: &str) -> Error {
     Error::file(path, format!("this part of the record is damaged ({why}); delete it and start the measurement again to score its texts anew"))
 }
 
-fn parse(file: File) -> Result<(Heading, String, Vec<Row>), ParquetError> {
+/// A part and the checksum that it says it has.
+fn parse(file: File) -> Result<(Part, String), ParquetError> {
     let reader = SerializedFileReader::new(file)?;
     let general = |what: &str| ParquetError::General(what.into());
     let meta = reader.metadata().file_metadata();
@@ -198,7 +211,7 @@ fn parse(file: File) -> Result<(Heading, String, Vec<Row>), ParquetError> {
             bytes: lengths.into_iter().map(|b| b as u32).collect(),
         });
     }
-    Ok((heading, key("hilberg.checksum")?, rows))
+    Ok((Part { heading, arithmetic: key("hilberg.arithmetic")?, rows }, key("hilberg.checksum")?))
 }
 
 fn read_scalar<T: DataType>(group: &dyn RowGroupReader, column: usize, n: usize) -> Result<Vec<T::T>, ParquetError> {

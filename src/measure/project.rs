@@ -1,8 +1,9 @@
 //! The output folder of a measurement: what is measured, by which models, and where their records lie.
 
-use super::journal::{self, Recorded};
 use super::part::Heading;
 use super::plan::Design;
+use super::recorded::{Recorded, load};
+use super::shard::Shard;
 use crate::corpus::Fingerprint;
 use crate::error::{Error, Result};
 use crate::estimate::{NgramCounts, Options, Pairing};
@@ -13,9 +14,9 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 /// Version of the record's layout.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
-/// Which model, and what computes it: records of differing ones are never mixed.
+/// Which model, and on what kind of device: one folder never mixes differing ones.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelIdentity {
     /// What the user calls it: the folder's name.
@@ -24,8 +25,21 @@ pub struct ModelIdentity {
     pub fingerprint: String,
     /// ⊥.
     pub start: TokenId,
-    /// Backend, precision and instruction path: all that the last bits of a log-probability depend on.
-    pub arithmetic: String,
+    /// The length that rope scalings were made for, where one was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rope_length: Option<usize>,
+    /// The kind of device that computes it, such as `cpu`. Instruction path and version stand in every part of the record.
+    pub device: String,
+    /// Operands of its products, such as `f32`.
+    pub precision: String,
+}
+
+impl ModelIdentity {
+    /// What its sums depend on wherever they are computed.
+    fn told(&self) -> String {
+        let rope = self.rope_length.map_or(String::new(), |n| format!(" rope length {n}"));
+        format!("{} {} start token {}{rope}", self.name, self.fingerprint, self.start)
+    }
 }
 
 /// All that a record's content follows from, and how it is to be read. Written as `plan.json` before anything is scored.
@@ -39,33 +53,54 @@ pub struct Plan {
     pub seed: u64,
     /// What is scored.
     pub design: Design,
-    /// Groups asked for.
+    /// Groups asked for, those of other shards among them.
     pub groups: u32,
+    /// Which of these groups this folder's latest run scores, where it does not score all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
     /// What is estimated.
     pub options: Options,
     /// The models, in the order of the report.
     pub models: Vec<ModelIdentity>,
 }
 
+/// What differs between two measurements, in words.
+pub(super) struct Difference {
+    /// Which property.
+    what: String,
+    /// What the first has.
+    pub first: String,
+    /// What the second has.
+    pub second: String,
+}
+
+impl Difference {
+    /// `another --seed`, or as a sentence needs it.
+    pub fn another(&self) -> String {
+        format!("another {}", self.what)
+    }
+}
+
 impl Plan {
-    /// A plan of the present format.
+    /// A plan of the present format for all groups.
     pub fn new(corpus: Fingerprint, seed: u64, design: Design, groups: u32, options: Options, models: Vec<ModelIdentity>) -> Self {
-        Plan { format: FORMAT, corpus, seed, design, groups, options, models }
+        Plan { format: FORMAT, corpus, seed, design, groups, shard: None, options, models }
     }
 
-    /// What every part of model `index` says of itself.
+    /// What every part of model `index` says of itself, whichever machine computed it.
     pub fn heading(&self, index: usize) -> Heading {
-        let json = serde_json::json!({ "format": self.format, "corpus": self.corpus, "seed": self.seed, "design": self.design, "model": self.models[index] });
+        let m = &self.models[index];
+        let model = serde_json::json!({ "name": m.name, "fingerprint": m.fingerprint, "start": m.start, "rope_length": m.rope_length });
+        let json = serde_json::json!({ "format": self.format, "corpus": self.corpus, "seed": self.seed, "design": self.design, "model": model });
         Heading { plan: json.to_string(), marks: serde_json::json!(self.design.marks()).to_string() }
     }
 
-    /// Where this plan contradicts a recorded one, in words: (what, recorded, now, which option).
-    fn conflict(&self, recorded: &Plan) -> Option<String> {
-        let differs = |what: &str, recorded: String, now: String| (recorded != now).then(|| format!("another {what} (recorded: {recorded}; now: {now})"));
-        let (d, r) = (&self.design, &recorded.design);
+    /// Where `now`, which may have further models, is another measurement than this one: in anything that a recorded sum depends on wherever it is computed.
+    pub(super) fn difference(&self, now: &Plan) -> Option<Difference> {
+        let (d, r) = (&now.design, &self.design);
         let fixed = [
-            differs("corpus", recorded.corpus.to_string(), self.corpus.to_string()),
-            differs("--seed", recorded.seed.to_string(), self.seed.to_string()),
+            differs("corpus", self.corpus.to_string(), now.corpus.to_string()),
+            differs("--seed", self.seed.to_string(), now.seed.to_string()),
             differs("--pairing", format!("{:?}", r.pairing).to_lowercase(), format!("{:?}", d.pairing).to_lowercase()),
             differs("--length", r.length.to_string(), d.length.to_string()),
             differs("--splits", list(&r.splits), list(&d.splits)),
@@ -73,16 +108,25 @@ impl Plan {
             differs("--foreign", r.foreign.to_string(), d.foreign.to_string()),
             differs("set of sums, by --estimators", sums(r), sums(d)),
         ];
-        let models = recorded.models.iter().enumerate().map(|(i, old)| {
-            let now = self.models.get(i);
-            let told =
-                |m: Option<&ModelIdentity>| m.map_or("none".into(), |m| format!("{} {} start token {} on {}", m.name, m.fingerprint, m.start, m.arithmetic));
-            differs(&format!("model as -m number {}", i + 1), told(Some(old)), told(now))
-        });
+        let models = self.by_model(now, ModelIdentity::told);
         // The published lists are halves of the pieces: another number of pieces gives other pairs.
-        let groups = (d.pairing == Pairing::Published).then(|| differs("--chunks", (2 * recorded.groups).to_string(), (2 * self.groups).to_string()));
+        let groups = (d.pairing == Pairing::Published).then(|| differs("--chunks of --pairing published, whose lists depend on it", (2 * self.groups).to_string(), (2 * now.groups).to_string()));
         fixed.into_iter().chain(models).chain(groups).flatten().next()
     }
+
+    /// Where `now` would compute on another kind of device or by another precision.
+    fn other_arithmetic(&self, now: &Plan) -> Option<Difference> {
+        self.by_model(now, |m| format!("{} {}", m.device, m.precision)).into_iter().flatten().next().map(|d| Difference { what: "--device or --precision".into(), ..d })
+    }
+
+    fn by_model(&self, now: &Plan, told: impl Fn(&ModelIdentity) -> String) -> Vec<Option<Difference>> {
+        let of = |m: Option<&ModelIdentity>| m.map_or("none".into(), &told);
+        self.models.iter().enumerate().map(|(i, m)| differs(&format!("model as -m number {}", i + 1), told(m), of(now.models.get(i)))).collect()
+    }
+}
+
+pub(super) fn differs(what: &str, first: String, second: String) -> Option<Difference> {
+    (first != second).then(|| Difference { what: what.into(), first, second })
 }
 
 fn list(numbers: &[u32]) -> String {
@@ -94,14 +138,16 @@ fn sums(d: &Design) -> String {
     named.into_iter().filter(|n| n.0).map(|n| n.1).collect::<Vec<_>>().join(" and ")
 }
 
-/// An output folder with its plan.
+/// An output folder with its plan, or several that are read as one.
 #[derive(Debug)]
 pub struct Project {
-    folder: PathBuf,
+    pub(super) folders: Vec<PathBuf>,
+    /// Which groups each folder was to score.
+    pub(super) shards: Vec<Option<Shard>>,
     /// The plan.
     pub plan: Plan,
     /// Held by the one process that writes.
-    _lock: Option<File>,
+    pub(super) _lock: Option<File>,
 }
 
 impl Project {
@@ -123,8 +169,9 @@ impl Project {
         files::remove_partial(folder)?;
         if file.exists() {
             let recorded = read_plan(&file)?;
-            if let Some(conflict) = plan.conflict(&recorded) {
-                return Err(Error::file(folder, format!("holds a measurement of {conflict}; choose another --out")));
+            if let Some(d) = recorded.difference(&plan).or_else(|| recorded.other_arithmetic(&plan)) {
+                let what = format!("holds a measurement of {} (recorded: {}; now: {}); choose another --out", d.another(), d.first, d.second);
+                return Err(Error::file(folder, what));
             }
             if plan.groups < recorded.groups {
                 let chunks = |groups: u32| groups as usize * plan.design.members();
@@ -137,7 +184,7 @@ impl Project {
             }
         }
         files::write_json(&file, &plan)?;
-        Ok(Project { folder: folder.to_path_buf(), plan, _lock: Some(lock) })
+        Ok(Project { folders: vec![folder.to_path_buf()], shards: vec![plan.shard], plan, _lock: Some(lock) })
     }
 
     /// A measurement that is there, complete or not.
@@ -149,30 +196,36 @@ impl Project {
         if !file.exists() {
             return Err(Error::file(folder, "holds no measurement: there is no plan.json in it"));
         }
-        Ok(Project { folder: folder.to_path_buf(), plan: read_plan(&file)?, _lock: None })
+        let plan = read_plan(&file)?;
+        Ok(Project { folders: vec![folder.to_path_buf()], shards: vec![plan.shard], plan, _lock: None })
     }
 
-    /// The folder.
+    /// The folder; of several the first.
     pub fn folder(&self) -> &Path {
-        &self.folder
+        &self.folders[0]
     }
 
     /// Folder of the record of model `index`.
     pub fn record_folder(&self, index: usize) -> PathBuf {
+        self.record_in(self.folder(), index)
+    }
+
+    /// Folder of the record of model `index` in one of the folders.
+    pub(super) fn record_in(&self, folder: &Path, index: usize) -> PathBuf {
         let name: String = self.plan.models[index].name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
-        self.folder.join(format!("model-{index}-{name}")).join("record")
+        folder.join(format!("model-{index}-{name}")).join("record")
     }
 
     /// Reads what model `index` has recorded.
     ///
     /// # Errors
-    /// As [`load`](super::load).
+    /// No record; otherwise as [`load`](super::load).
     pub fn load(&self, index: usize) -> Result<Recorded> {
-        let folder = self.record_folder(index);
-        if !folder.is_dir() {
-            return Err(Error::file(&folder, "there is no record; start the measurement again to make it"));
+        let there: Vec<PathBuf> = self.folders.iter().map(|f| self.record_in(f, index)).filter(|f| f.is_dir()).collect();
+        if there.is_empty() {
+            return Err(Error::file(self.record_folder(index), "there is no record; start the measurement again to make it"));
         }
-        journal::load(&folder, &self.plan.heading(index), &self.plan.design, self.plan.groups)
+        load(&there, &self.plan.heading(index), &self.plan.design, self.plan.groups)
     }
 
     /// Stores n-gram counts.
@@ -180,16 +233,24 @@ impl Project {
     /// # Errors
     /// What the system refuses.
     pub fn write_ngrams(&self, counts: &[NgramCounts]) -> Result<()> {
-        files::write_json(&self.folder.join("ngrams.json"), &counts)
+        files::write_json(&self.folder().join("ngrams.json"), &counts)
     }
 
     /// The n-gram counts, where some were stored.
     ///
     /// # Errors
-    /// A damaged file.
+    /// A damaged file; folders with different counts.
     pub fn ngrams(&self) -> Result<Option<Vec<NgramCounts>>> {
-        let file = self.folder.join("ngrams.json");
-        if file.exists() { files::read_json(&file).map(Some) } else { Ok(None) }
+        let mut found: Option<Vec<NgramCounts>> = None;
+        for file in self.folders.iter().map(|f| f.join("ngrams.json")).filter(|f| f.exists()) {
+            let counts: Vec<NgramCounts> = files::read_json(&file)?;
+            match &found {
+                Some(first) if *first != counts => return Err(Error::file(&file, "counts other n-grams than another folder does; leave one of the two out")),
+                Some(_) => {}
+                None => found = Some(counts),
+            }
+        }
+        Ok(found)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::journal::Journal;
 use super::part::Row;
 use super::plan::{Design, Planned, Text};
+use super::shard::Shard;
 use crate::engine::Scorer;
 use crate::error::{Error, Result};
 use crate::forest::TokenId;
@@ -56,23 +57,36 @@ impl<F: FnMut(&Done)> Progress for F {
     }
 }
 
-/// Scores every tree that the journal does not hold yet, in the order of groups and members. `start` is ⊥.
+/// What one model is to score.
+#[derive(Clone, Copy, Debug)]
+pub struct Task<'a> {
+    /// What is scored of every group.
+    pub design: &'a Design,
+    /// ⊥.
+    pub start: TokenId,
+    /// The groups of the whole measurement, in order.
+    pub groups: &'a [Vec<Text>],
+    /// Which of them; `None` for all.
+    pub shard: Option<Shard>,
+}
+
+/// Scores every tree of the task that the journal does not hold yet, in the order of groups and members.
 ///
 /// # Errors
 /// [`Error::Interrupted`] once `interrupt` is set, with all finished waves recorded; whatever the scorer or the file system refuses.
 pub fn run(
     scorer: &mut dyn Scorer,
-    start: TokenId,
-    design: &Design,
-    groups: &[Vec<Text>],
+    task: Task<'_>,
     journal: &mut Journal,
     pace: Pace,
     interrupt: &AtomicBool,
     progress: &mut dyn Progress,
 ) -> Result<Done> {
+    let Task { design, start, groups, shard } = task;
     check(scorer, start, design)?;
     let rows = design.rows()?;
-    let trees: Vec<(u32, usize)> = (0..groups.len() as u32).flat_map(|g| (0..design.members()).map(move |m| (g, m))).collect();
+    let own = (0..groups.len() as u32).filter(|&g| shard.is_none_or(|s| s.holds(g)));
+    let trees: Vec<(u32, usize)> = own.flat_map(|g| (0..design.members()).map(move |m| (g, m))).collect();
     let (left, held): (Vec<_>, Vec<_>) = trees.iter().partition(|&&(g, m)| !journal.holds(g, m as u32));
     let sum = |trees: &[(u32, usize)]| trees.iter().map(|&(_, m)| rows[m] as u64).sum();
     let mut done = Done { trees: held.len() as u64, trees_total: trees.len() as u64, rows: sum(&held), rows_total: sum(&trees), ..Done::default() };
@@ -87,7 +101,7 @@ pub fn run(
         left = after;
         let fed: u64 = sum(wave);
         let began = Instant::now();
-        let records = score(scorer, start, design, groups, wave)?;
+        let records = score(scorer, task, wave)?;
         let seconds = began.elapsed().as_secs_f64();
         journal.append(&records)?;
         done.trees += wave.len() as u64;
@@ -124,7 +138,8 @@ fn check(scorer: &dyn Scorer, start: TokenId, design: &Design) -> Result<()> {
     }
 }
 
-fn score(scorer: &mut dyn Scorer, start: TokenId, design: &Design, groups: &[Vec<Text>], trees: &[(u32, usize)]) -> Result<Vec<Row>> {
+fn score(scorer: &mut dyn Scorer, task: Task<'_>, trees: &[(u32, usize)]) -> Result<Vec<Row>> {
+    let Task { design, start, groups, .. } = task;
     let mut planned = Planned::new(design, start);
     for &(group, member) in trees {
         planned.add(group, member, &groups[group as usize])?;

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::estimate::{Analysis, NgramEntropies, Pairing, analyse};
 use crate::files;
 use crate::forest::TokenId;
-use crate::measure::{Design, Project};
+use crate::measure::{Design, Project, Shard};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::Path;
@@ -37,8 +37,14 @@ pub struct Report {
     pub seed: u64,
     /// What was scored.
     pub design: Design,
+    /// The shard whose groups these are, where they are not all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
     /// By model, in the order of the plan.
     pub models: Vec<ModelResult>,
+    /// What is to be said of a record from several machines (see [`Project::notices`]): no result depends on it.
+    #[serde(skip)]
+    pub notices: Vec<String>,
 }
 
 /// How a record's groups are read.
@@ -67,9 +73,10 @@ pub fn estimate(project: &Project) -> Result<Report> {
 pub fn compute(project: &Project, reading: Reading) -> Result<Report> {
     let plan = &project.plan;
     let ngrams = project.ngrams()?.map(|counts| NgramEntropies::from_counts(&counts));
-    let mut models = Vec::with_capacity(plan.models.len());
+    let (mut models, mut notices) = (Vec::with_capacity(plan.models.len()), Vec::new());
     for (i, model) in plan.models.iter().enumerate() {
         let recorded = project.load(i)?;
+        notices.extend(project.notices(i, &recorded));
         if recorded.sums.groups.is_empty() {
             let what = format!("no group of {} is complete yet; start the measurement again to go on", model.name);
             return Err(Error::file(project.folder(), what));
@@ -84,7 +91,7 @@ pub fn compute(project: &Project, reading: Reading) -> Result<Report> {
             name: model.name.clone(),
             fingerprint: model.fingerprint.clone(),
             start: model.start,
-            incomplete_groups: recorded.incomplete,
+            incomplete_groups: recorded.missing.len() as u32,
             bytes_per_token: recorded.bytes_per_token,
             analysis: analyse(&sums, &plan.options, ngrams.as_ref())?,
         });
@@ -93,11 +100,16 @@ pub fn compute(project: &Project, reading: Reading) -> Result<Report> {
     if reading == Reading::AsPublished {
         design.pairing = Pairing::Published;
     }
-    Ok(Report { corpus: plan.corpus.clone(), seed: plan.seed, design, models })
+    let shard = plan.shard.filter(|_| models.iter().any(|m| m.incomplete_groups > 0));
+    Ok(Report { corpus: plan.corpus.clone(), seed: plan.seed, design, shard, models, notices })
 }
 
 impl Report {
-    fn write(&self, folder: &Path) -> Result<()> {
+    /// Writes `result.json`, `result.csv`, `figure.png` and `figure.svg` into a folder.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn write(&self, folder: &Path) -> Result<()> {
         files::write_json(&folder.join("result.json"), self)?;
         files::write_bytes(&folder.join("result.csv"), self.csv().as_bytes())?;
         let panels = self.panels();
@@ -107,7 +119,15 @@ impl Report {
 
     /// One panel a model.
     pub fn panels(&self) -> Vec<Panel<'_>> {
-        self.models.iter().map(|m| Panel { title: m.name.clone(), analysis: &m.analysis }).collect()
+        self.models.iter().map(|m| Panel { title: self.title(m), analysis: &m.analysis }).collect()
+    }
+
+    /// A model's name, and which part of the measurement this is of it.
+    pub fn title(&self, model: &ModelResult) -> String {
+        match self.shard {
+            Some(shard) => format!("{}, shard {shard}, incomplete", model.name),
+            None => model.name.clone(),
+        }
     }
 
     /// One row a point; an empty field where there is no error.

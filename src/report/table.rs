@@ -44,9 +44,16 @@ fn of_model(report: &Report, model: &ModelResult) -> String {
     let a = &model.analysis;
     let mut out = String::new();
     let pairing = if a.pairing == Pairing::Published { ", published pairing" } else { "" };
-    let _ = writeln!(out, "{}: {} documents, {} chunks of {} tokens, {} groups{pairing}", model.name, a.documents, a.chunks, a.length, a.groups);
-    if model.incomplete_groups > 0 {
-        let _ = writeln!(out, "  {} of {} groups are not complete and not used", model.incomplete_groups, model.incomplete_groups as usize + a.groups);
+    let _ = writeln!(out, "{}: {} documents, {} chunks of {} tokens, {} groups{pairing}", report.title(model), a.documents, a.chunks, a.length, a.groups);
+    let all = model.incomplete_groups as usize + a.groups;
+    match report.shard {
+        Some(shard) => {
+            let _ = writeln!(out, "  shard {shard}: {} of {all} groups; `hilberg estimate DIR1 DIR2 … --out DIR` merges the shards' folders", a.groups);
+        }
+        None if model.incomplete_groups > 0 => {
+            let _ = writeln!(out, "  {} of {all} groups are not complete and not used", model.incomplete_groups);
+        }
+        None => {}
     }
     let level = a.options.resampling.level * 100.0;
     for &ratio in &report.design.ratios {

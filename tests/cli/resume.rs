@@ -54,8 +54,14 @@ fn signal(child: &Child, name: &str) {
     assert!(Command::new("sh").args(["-c", &format!("kill -{name} {}", child.id())]).status().unwrap().success());
 }
 
+/// How often the measurement is killed or interrupted.
+fn kills() -> u64 {
+    std::env::var("HILBERG_KILLS").map_or(12, |n| n.parse().expect("HILBERG_KILLS is a number"))
+}
+
+/// Signals in turn at seeded random moments; `HILBERG_KILLS=100` makes it a hundred of them.
 #[test]
-fn killed_ten_times_and_interrupted_twice() {
+fn killed_and_interrupted_at_random_moments() {
     let folder = TempDir::new().unwrap();
     let corpus = folder.path().join("texts.npy");
     tokens(&corpus, DOCUMENTS, 256, 503, 11);
@@ -69,16 +75,16 @@ fn killed_ten_times_and_interrupted_twice() {
 
     // Where to kill, in parts, and how long after: up to some waves.
     let mut rng = Rng::new(2026, 0);
-    let mut moments: Vec<u64> = (0..12).map(|_| rng.below(total * 4 / 5)).collect();
+    let mut moments: Vec<u64> = (0..kills()).map(|_| rng.below(total * 4 / 5)).collect();
     moments.sort();
     let (mut seen, mut counted): (Vec<(PathBuf, Vec<u8>)>, usize) = (Vec::new(), 0);
     for (n, &moment) in moments.iter().enumerate() {
         let mut child = measure(&corpus, &broken).spawn().unwrap();
         assert!(wait_until(&mut child, || broken.join("plan.json").exists() && parts(&broken).len() as u64 >= moment), "it ended at part {moment} of {total}");
         sleep(Duration::from_micros(rng.below(20_000)));
-        let name = match n {
-            3 => "TERM",
-            8 => "INT",
+        let name = match n % 6 {
+            2 => "TERM",
+            5 => "INT",
             _ => "KILL",
         };
         signal(&child, name);
@@ -110,7 +116,8 @@ fn killed_ten_times_and_interrupted_twice() {
     // What the runs that ended by themselves say they fed, and what the killed ones recorded, is all that there was to feed.
     let runs: Vec<Value> = serde_json::from_slice(&fs::read(broken.join("run.json")).unwrap()).unwrap();
     let finished: Vec<bool> = runs.iter().map(|r| r["finished"].as_bool().unwrap()).collect();
-    assert_eq!(finished, [false, false, true]);
+    let interrupted = moments.len() / 6 + (moments.len() + 3) / 6;
+    assert_eq!(finished, [vec![false; interrupted], vec![true]].concat());
     let told: u64 = runs.iter().map(|r| r["models"][0]["tokens_fed"].as_u64().unwrap()).sum();
     assert_eq!(told as usize + counted, fed(&order));
     assert_eq!(names(&record(&broken)).len(), recorded.len());
@@ -120,7 +127,7 @@ fn killed_ten_times_and_interrupted_twice() {
     told_estimate(&broken, &whole);
     assert!(measure(&corpus, &broken).status().unwrap().success());
     let runs: Vec<Value> = serde_json::from_slice(&fs::read(broken.join("run.json")).unwrap()).unwrap();
-    assert_eq!(runs[3]["models"][0]["tokens_fed"], 0);
+    assert_eq!(runs[interrupted + 1]["models"][0]["tokens_fed"], 0);
 }
 
 /// `estimate` writes the files that `measure` wrote, byte for byte, and prints the same.
