@@ -4,7 +4,7 @@ use hilberg::corpus::Fingerprint;
 use hilberg::engine::{Scorer, Sink};
 use hilberg::estimate::{Estimator, Options, Pairing, Sums, analyse};
 use hilberg::forest::{Forest, Readout, Slot, SlotValue, TokenId, Wanted, Waves};
-use hilberg::measure::{Bytes, Design, Done, Journal, ModelIdentity, Pace, Plan, Project, Task, Terms, Text, run};
+use hilberg::measure::{Bytes, Design, Done, Journal, ModelIdentity, Pace, Plan, Project, Task, Terms, Text, Twice, run};
 use hilberg::report;
 use hilberg::rng::{Rng, mix};
 use hilberg::{Error, Result};
@@ -84,7 +84,14 @@ fn texts(design: &Design, groups: usize, seed: u64) -> Vec<Vec<Text>> {
 }
 
 fn plan(design: &Design, groups: usize, models: &[&str]) -> Plan {
-    let models = models.iter().map(|m| ModelIdentity { name: m.to_string(), fingerprint: format!("of {m}"), start: START, rope_length: None, device: "test".into(), precision: "f32".into() });
+    let models = models.iter().map(|m| ModelIdentity {
+        name: m.to_string(),
+        fingerprint: format!("of {m}"),
+        start: START,
+        rope_length: None,
+        device: "test".into(),
+        precision: "f32".into(),
+    });
     let corpus = Fingerprint { documents: 9, tokens: 99, xxh3: "feed".into() };
     Plan::new(corpus, 3, design.clone(), groups as u32, Options::default(), models.collect())
 }
@@ -260,6 +267,74 @@ fn an_unfinished_record_gives_its_complete_groups_and_more_chunks_extend_it() {
     assert_eq!(result(grown.path()), result(once.path()));
 }
 
+/// Hashes that are off by `by` wherever a path is of even length.
+struct Off {
+    by: f32,
+    hashes: Hashes,
+}
+
+impl Scorer for Off {
+    fn vocab(&self) -> usize {
+        VOCAB
+    }
+
+    fn max_positions(&self) -> Option<usize> {
+        Some(64)
+    }
+
+    fn score(&mut self, forest: &Forest, readout: &Readout, sink: &mut dyn Sink) -> Result<()> {
+        struct Shift<'a>(&'a mut dyn Sink, f32);
+        impl Sink for Shift<'_> {
+            fn put(&mut self, slot: Slot, value: SlotValue) {
+                self.0.put(slot, if let SlotValue::Token(v) = value { SlotValue::Token(v - self.1) } else { value })
+            }
+        }
+        self.hashes.score(forest, readout, &mut Shift(sink, self.by))
+    }
+}
+
+#[test]
+fn what_two_machines_recorded_is_held_against_each_other() {
+    let design = design(Pairing::Matched, 1, &[Estimator::Direct, Estimator::Vclub]);
+    let groups = texts(&design, 6, 4);
+    let folder = tempfile::tempdir().unwrap();
+    let make = |name: &str, shard: Option<&str>, arithmetic: &str, by: f32| {
+        let mut p = plan(&design, 6, &["a"]);
+        p.shard = shard.map(|s| s.parse().unwrap());
+        let project = Project::open(&folder.path().join(name), p).unwrap();
+        let mut journal = Journal::open(&project.record_folder(0), project.plan.heading(0), arithmetic, &groups).unwrap();
+        let task = Task { design: &design, start: START, groups: &groups, shard: project.plan.shard };
+        run(&mut Off { by, hashes: Hashes::default() }, task, &mut journal, PACE, &AtomicBool::new(false), &mut |_: &Done| {}).unwrap();
+        assert_eq!(journal.unlike().count(), 0);
+    };
+    make("a", None, "one", 0.0);
+    make("b", Some("1/2"), "one", 0.0);
+    make("c", Some("1/2"), "two", 0.25);
+    make("d", Some("2/2"), "one", 0.25);
+    let read = |names: &[&str]| {
+        let project = Project::merged(&names.iter().map(|n| folder.path().join(n)).collect::<Vec<_>>()).unwrap();
+        project.load(0).map(|r| (project.notices(0, &r), r))
+    };
+    let (said, recorded) = read(&["a", "b"]).unwrap();
+    assert_eq!((said.len(), recorded.twice), (0, Twice { trees: 6, unlike: 0, largest: 0.0 }));
+    // Log-probabilities here are below 16: a quarter is taken off them to within half a unit of the last place.
+    let (said, recorded) = read(&["a", "c"]).unwrap();
+    assert!(said.len() == 1 && said[0].starts_with("a was computed by one and by two, which may differ in the last bits; of 6 chunks"), "{said:?}");
+    assert_eq!((recorded.twice.trees, recorded.twice.unlike), (6, 6));
+    assert!((recorded.twice.largest - 0.25).abs() < 16.0 * f32::EPSILON as f64);
+    assert_eq!(
+        serde_json::to_string(&recorded.sums.groups[0].members[0].trunk).unwrap(),
+        serde_json::to_string(&loaded(&folder.path().join("a"), 0).groups[0].members[0].trunk).unwrap()
+    );
+    let (said, recorded) = read(&["c", "d"]).unwrap();
+    assert!(said[0].ends_with("no chunk was computed by two of them") && recorded.missing.is_empty(), "{said:?}");
+    let said = read(&["a", "d"]).unwrap_err().to_string();
+    assert!(said.contains("d/model-0-a/record/part-000000.parquet: chunk 0 of group 1 differs by 2.5") && said.contains("though one made both"), "{said}");
+    let (said, recorded) = read(&["b", "c"]).unwrap();
+    assert_eq!(recorded.missing, [1, 3, 5]);
+    assert!(said[1].ends_with("a: 3 of 6 groups are missing: no folder is shard 2/2, which has 3"), "{said:?}");
+}
+
 #[test]
 fn two_models_over_the_same_chunks() {
     let design = design(Pairing::Matched, 1, &[Estimator::Direct]);
@@ -350,7 +425,8 @@ fn what_the_model_cannot_do_is_said_before_anything_is_scored() {
     let said = |start: TokenId, design: &Design| {
         let mut journal = Journal::open(folder.path(), plan(design, 2, &["a"]).heading(0), ARITHMETIC, &groups).unwrap();
         let mut scorer = Hashes::default();
-        let e = run(&mut scorer, Task { design, start, groups: &groups, shard: None }, &mut journal, PACE, &AtomicBool::new(false), &mut |_: &Done| {}).unwrap_err();
+        let e = run(&mut scorer, Task { design, start, groups: &groups, shard: None }, &mut journal, PACE, &AtomicBool::new(false), &mut |_: &Done| {})
+            .unwrap_err();
         assert_eq!(scorer.calls, 0);
         e.to_string()
     };
@@ -358,7 +434,8 @@ fn what_the_model_cannot_do_is_said_before_anything_is_scored() {
     assert!(said(START, &Design { length: 65, ..d.clone() }).contains("longer than the model's 64 positions"));
     let mut journal = Journal::open(folder.path(), plan(&d, 2, &["a"]).heading(0), ARITHMETIC, &groups).unwrap();
     let flag = AtomicBool::new(true);
-    let e = run(&mut Hashes::default(), Task { design: &d, start: START, groups: &groups, shard: None }, &mut journal, PACE, &flag, &mut |_: &Done| {}).unwrap_err();
+    let e = run(&mut Hashes::default(), Task { design: &d, start: START, groups: &groups, shard: None }, &mut journal, PACE, &flag, &mut |_: &Done| {})
+        .unwrap_err();
     assert!(matches!(e, Error::Interrupted));
 }
 

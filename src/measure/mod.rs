@@ -18,8 +18,8 @@ mod shard;
 
 pub use journal::Journal;
 pub use part::{Heading, Row};
-pub use recorded::{Recorded, Twice, load};
-pub use shard::Shard;
 pub use plan::{Bytes, Collector, Design, FIRST, Planned, Terms, Text, TreeRecord};
 pub use project::{ModelIdentity, Plan, Project};
+pub use recorded::{Recorded, Twice, load};
 pub use run::{Done, Pace, Progress, Task, run};
+pub use shard::Shard;

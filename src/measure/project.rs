@@ -110,13 +110,18 @@ impl Plan {
         ];
         let models = self.by_model(now, ModelIdentity::told);
         // The published lists are halves of the pieces: another number of pieces gives other pairs.
-        let groups = (d.pairing == Pairing::Published).then(|| differs("--chunks of --pairing published, whose lists depend on it", (2 * self.groups).to_string(), (2 * now.groups).to_string()));
+        let groups = (d.pairing == Pairing::Published)
+            .then(|| differs("--chunks of --pairing published, whose lists depend on it", (2 * self.groups).to_string(), (2 * now.groups).to_string()));
         fixed.into_iter().chain(models).chain(groups).flatten().next()
     }
 
     /// Where `now` would compute on another kind of device or by another precision.
     fn other_arithmetic(&self, now: &Plan) -> Option<Difference> {
-        self.by_model(now, |m| format!("{} {}", m.device, m.precision)).into_iter().flatten().next().map(|d| Difference { what: "--device or --precision".into(), ..d })
+        self.by_model(now, |m| format!("{} {}", m.device, m.precision))
+            .into_iter()
+            .flatten()
+            .next()
+            .map(|d| Difference { what: "--device or --precision".into(), ..d })
     }
 
     fn by_model(&self, now: &Plan, told: impl Fn(&ModelIdentity) -> String) -> Vec<Option<Difference>> {

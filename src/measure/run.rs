@@ -74,14 +74,7 @@ pub struct Task<'a> {
 ///
 /// # Errors
 /// [`Error::Interrupted`] once `interrupt` is set, with all finished waves recorded; whatever the scorer or the file system refuses.
-pub fn run(
-    scorer: &mut dyn Scorer,
-    task: Task<'_>,
-    journal: &mut Journal,
-    pace: Pace,
-    interrupt: &AtomicBool,
-    progress: &mut dyn Progress,
-) -> Result<Done> {
+pub fn run(scorer: &mut dyn Scorer, task: Task<'_>, journal: &mut Journal, pace: Pace, interrupt: &AtomicBool, progress: &mut dyn Progress) -> Result<Done> {
     let Task { design, start, groups, shard } = task;
     check(scorer, start, design)?;
     let rows = design.rows()?;

@@ -11,7 +11,7 @@ use hilberg::corpus::{Corpus, TokenizedDocuments, draw, matched, published};
 use hilberg::engine::Scorer;
 use hilberg::estimate::special::student_quantile;
 use hilberg::estimate::{Estimator, Options, Pairing, Point, Resampling, Sums, analyse};
-use hilberg::measure::{Design, Done, Heading, Journal, Pace, Terms, Text, load, run};
+use hilberg::measure::{Design, Done, Heading, Journal, Pace, Task, Terms, Text, load, run};
 use hilberg::source::{self, AnyProcess, Markov, Process, SantaFe};
 use std::sync::atomic::AtomicBool;
 
@@ -43,14 +43,14 @@ fn measure(process: AnyProcess, scorer: &mut dyn Scorer, design: &Design, groups
     let text = |&i: &usize| Text::cut(design, order[i].document, &documents[order[i].document as usize], order[i].start).unwrap();
     let texts: Vec<Vec<Text>> = indices.iter().map(|g| g.iter().map(text).collect()).collect();
     let heading = Heading { plan: "known answers".into(), marks: "[]".into() };
-    let mut journal = Journal::open(folder.path(), heading.clone(), &texts).unwrap();
+    let mut journal = Journal::open(folder.path(), heading.clone(), "exact", &texts).unwrap();
     let start = match &process {
         AnyProcess::Markov(p) => p.start_token(),
         AnyProcess::SantaFe(p) => p.start_token(),
     };
-    run(scorer, start, design, &texts, &mut journal, Pace::default(), &AtomicBool::new(false), &mut |_: &Done| {}).unwrap();
-    let recorded = load(folder.path(), &heading, design, groups as u32).unwrap();
-    assert_eq!(recorded.incomplete, 0);
+    run(scorer, Task { design, start, groups: &texts, shard: None }, &mut journal, Pace::default(), &AtomicBool::new(false), &mut |_: &Done| {}).unwrap();
+    let recorded = load(&[folder.path().to_path_buf()], &heading, design, groups as u32).unwrap();
+    assert_eq!(recorded.missing, [] as [u32; 0]);
     recorded.sums
 }
 
