@@ -18,7 +18,7 @@ fn folder(name: &str) -> PathBuf {
 
 fn engine_with(name: &str, isa: Isa, threads: usize, options: Options) -> Engine<Cpu> {
     let (spec, checkpoint) = model::open(&folder(name), &OpenOptions::default()).unwrap();
-    Engine::new(Cpu::with_isa(isa, Some(threads)).unwrap(), spec, checkpoint, options).unwrap()
+    Engine::new(Cpu::with(isa, Products::F32, Some(threads)).unwrap(), spec, checkpoint, options).unwrap()
 }
 
 fn engine(name: &str, threads: usize, wave_rows: usize) -> Engine<Cpu> {

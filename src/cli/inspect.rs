@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::options::ModelArgs;
+use super::options::{ModelArgs, processor};
 use super::{say, say_json};
-use crate::backend::{Backend, cpu::Cpu};
+use crate::backend::Backend;
 use crate::corpus::Tokenizer;
 use crate::engine::{Engine, Extent, Options, WAVE_ROWS, cut, workspace_bytes};
 use crate::error::Result;
@@ -66,7 +66,7 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     let rows = args.run.wave_rows.map_or(WAVE_ROWS, |n| n as usize);
     let extent = Extent { rows, states, ..Extent::default() };
     let options = Options { memory: args.run.memory.map(|m| m.0), ..Options::default() };
-    let engine = Engine::new(Cpu::new(args.run.threads.map(usize::from))?, spec, checkpoint, options)?;
+    let engine = Engine::new(processor(args.run.precision, args.run.threads.map(usize::from))?, spec, checkpoint, options)?;
     let workspace = workspace_bytes(engine.spec(), extent, engine.backend().block_rows()) as u64;
     let memory = Memory { weights: engine.weight_bytes() as u64, streamed: engine.streaming(), wave_rows: rows, workspace };
     let said = Said { inspection, memory };

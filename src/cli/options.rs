@@ -213,8 +213,8 @@ pub fn stop_flag() -> Arc<AtomicBool> {
 /// # Errors
 /// Whatever is wrong with the folder or the options, as one sentence.
 pub fn open_model(args: &ModelArgs, folder: &Path) -> Result<OpenModel> {
-    if args.precision != Precision::F32 {
-        return Err(Error::input("the processor computes with f32 operands; leave --precision at f32"));
+    if args.precision != Precision::F32 && args.device == DeviceChoice::Float64 {
+        return Err(Error::input("--device float64 has no other precision; leave --precision out"));
     }
     let (spec, checkpoint) = model::open(folder, &OpenOptions { accept_keys: args.accept_key.clone(), rope_length: args.rope_length })?;
     checkpoint.check_finite(&spec)?;
@@ -234,10 +234,22 @@ pub fn open_model(args: &ModelArgs, folder: &Path) -> Result<OpenModel> {
     let options = Options { memory: args.memory.map(|m| m.0), wave_rows: args.wave_rows.map(|n| n as usize), stop: Some(stop_flag()) };
     let threads = args.threads.map(usize::from);
     let engine = match args.device {
-        DeviceChoice::Auto | DeviceChoice::Cpu => AnyEngine::Cpu(Engine::new(Cpu::new(threads)?, spec, checkpoint, options)?),
+        DeviceChoice::Auto | DeviceChoice::Cpu => AnyEngine::Cpu(Engine::new(processor(args.precision, threads)?, spec, checkpoint, options)?),
         DeviceChoice::Float64 => AnyEngine::Float64(Engine::new(Reference, spec, checkpoint, options)?),
         DeviceChoice::Cuda => return Err(Error::input("this build has no CUDA backend; use --device cpu")),
     };
     let name = folder.file_name().or_else(|| folder.parent().and_then(Path::file_name)).map_or_else(|| "model".into(), |n| n.to_string_lossy().into_owned());
     Ok(OpenModel { folder: folder.to_path_buf(), name, engine, start })
+}
+
+/// The processor, computing as asked.
+///
+/// # Errors
+/// A precision that it has no products for; threads that cannot be started.
+pub fn processor(precision: Precision, threads: Option<usize>) -> Result<Cpu> {
+    match precision {
+        Precision::F32 => Cpu::new(threads),
+        Precision::Bf16 => Cpu::bf16(threads),
+        Precision::F16 => Err(Error::input("the processor has no f16 products; --precision is f32 or bf16 there")),
+    }
 }

@@ -33,7 +33,7 @@ trait Case: Sync {
 /// Each path of this machine, with one thread and with two.
 fn devices() -> &'static [[Cpu; 2]] {
     static ALL: OnceLock<Vec<[Cpu; 2]>> = OnceLock::new();
-    ALL.get_or_init(|| Isa::available().into_iter().map(|isa| [1, 2].map(|n| Cpu::with_isa(isa, Some(n)).unwrap())).collect())
+    ALL.get_or_init(|| Isa::available().into_iter().map(|isa| [1, 2].map(|n| Cpu::with(isa, Products::F32, Some(n)).unwrap())).collect())
 }
 
 /// Holds every path against the truth, and two threads against one; gives what each path computed.

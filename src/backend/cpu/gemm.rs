@@ -1,155 +1,13 @@
 //! Products with packed weights: y = epilogue(x Wᵀ + b).
-//!
-//! W is packed once into panels of `2·LANES` outputs, `[outputs/panel][inputs][panel]`; a gated pair lies as LANES of the gate
-//! beside LANES of the other half, so that the epilogue sees both in registers. Rows of x are packed in tiles of
-//! [`row_tile`] rows, `[inputs][tile]`, spare rows zero.
 
 use super::lanes::{part, put};
 use super::mat::{Mat, Shared};
 use super::math::act;
+use super::packed::{Packed, Weight, product};
+use super::products::Products;
 use super::simd::{Isa, Kernel, Simd};
-use super::tile::{panel, row_tile, tile};
-use crate::backend::{Epilogue, Operand};
-use crate::error::Result;
-use crate::tensor::MatrixView;
+use crate::backend::Epilogue;
 use rayon::prelude::*;
-
-/// Packed rows of x that a task keeps in its share of the second-level cache.
-const GROUP_BYTES: usize = 384 << 10;
-
-/// A packed operand.
-pub struct Weight {
-    panels: Mat,
-    inputs: usize,
-    /// Columns of the product before a gate halves them.
-    outputs: usize,
-}
-
-impl Weight {
-    /// Packs; parallel over panels.
-    ///
-    /// # Errors
-    /// Not enough memory.
-    pub fn pack(isa: Isa, operand: &Operand) -> Result<Weight> {
-        let nr = panel(isa);
-        let (inputs, outputs, gated) = match operand {
-            Operand::Plain(parts) => (parts[0].inputs(), parts.iter().map(MatrixView::outputs).sum(), false),
-            Operand::Gated(gate, up) => (gate.inputs(), gate.outputs() + up.outputs(), true),
-        };
-        let half = nr / 2;
-        let panels = if gated { (outputs / 2).div_ceil(half) } else { outputs.div_ceil(nr) };
-        let mut mat = Mat::zeros(panels, inputs * nr)?;
-        // Where output `lane` of panel `p` comes from.
-        let source = |p: usize, lane: usize| -> Option<(&MatrixView, usize)> {
-            match operand {
-                Operand::Plain(parts) => {
-                    let mut j = p * nr + lane;
-                    for part in parts {
-                        if j < part.outputs() {
-                            return Some((part, j));
-                        }
-                        j -= part.outputs();
-                    }
-                    None
-                }
-                Operand::Gated(gate, up) => {
-                    let j = p * half + lane % half;
-                    (j < gate.outputs()).then_some((if lane < half { gate } else { up }, j))
-                }
-            }
-        };
-        mat.data_mut().par_chunks_exact_mut((inputs * nr).max(1)).enumerate().for_each_init(
-            || vec![0.0f32; inputs],
-            |row, (p, out)| {
-                for lane in 0..nr {
-                    let Some((view, j)) = source(p, lane) else { continue };
-                    view.widen_row(j, row);
-                    for (k, x) in row.iter().enumerate() {
-                        out[k * nr + lane] = *x;
-                    }
-                }
-            },
-        );
-        Ok(Weight { panels: mat, inputs, outputs })
-    }
-
-    /// Bytes of a packed operand.
-    pub fn bytes(isa: Isa, inputs: usize, outputs: usize) -> usize {
-        outputs.div_ceil(panel(isa)) * panel(isa) * inputs * 4
-    }
-
-    /// Width of x.
-    pub fn inputs(&self) -> usize {
-        self.inputs
-    }
-
-    /// Width of y before a gate.
-    pub fn outputs(&self) -> usize {
-        self.outputs
-    }
-
-    /// Panel `p`.
-    pub(super) fn panel(&self, p: usize) -> &[f32] {
-        self.panels.row(p)
-    }
-
-    /// Number of panels.
-    pub(super) fn panels(&self) -> usize {
-        self.panels.rows()
-    }
-}
-
-/// Rows of x packed in tiles.
-pub(super) struct Packed<'a> {
-    data: &'a [f32],
-    /// Rows.
-    pub(super) rows: usize,
-    inputs: usize,
-    mr: usize,
-}
-
-impl<'a> Packed<'a> {
-    /// Packs `rows` rows of width `inputs` that start at `x[from]` and lie `stride` apart.
-    pub(super) fn pack(isa: Isa, x: &[f32], stride: usize, from: usize, rows: usize, inputs: usize, room: &'a mut Vec<f32>) -> Packed<'a> {
-        let mr = row_tile(isa.lanes());
-        let tiles = rows.div_ceil(mr);
-        let need = tiles * mr * inputs;
-        if room.len() < need {
-            room.resize(need, 0.0);
-        }
-        let zeros = vec![0.0; inputs];
-        room[..need].par_chunks_exact_mut((mr * inputs).max(1)).enumerate().for_each(|(t, out)| {
-            // Written front to back; spare rows read zeros.
-            let row = |i: usize| if t * mr + i < rows { &x[(t * mr + i) * stride + from..][..inputs] } else { &zeros[..] };
-            if mr == 14 { interleave::<14>(std::array::from_fn(row), out) } else { interleave::<6>(std::array::from_fn(row), out) }
-        });
-        Packed { data: &room[..need], rows, inputs, mr }
-    }
-
-    /// Tile `t`.
-    pub(super) fn tile(&self, t: usize) -> &[f32] {
-        &self.data[t * self.mr * self.inputs..(t + 1) * self.mr * self.inputs]
-    }
-
-    /// Number of tiles.
-    pub(super) fn tiles(&self) -> usize {
-        self.rows.div_ceil(self.mr)
-    }
-
-    /// Tiles that a task takes at once.
-    pub(super) fn group(&self) -> usize {
-        (GROUP_BYTES / (self.mr * self.inputs * 4).max(1)).clamp(1, 16)
-    }
-}
-
-/// `out[k·MR + i] = rows[i][k]`.
-fn interleave<const MR: usize>(rows: [&[f32]; MR], out: &mut [f32]) {
-    for (k, o) in out.chunks_exact_mut(MR).enumerate() {
-        for i in 0..MR {
-            o[i] = rows[i][k];
-        }
-    }
-}
 
 /// `out[out_first + i] = epilogue(x[i] Wᵀ + bias)`.
 pub(super) fn linear(isa: Isa, x: &Packed, weight: &Weight, bias: Option<&[f32]>, epilogue: Epilogue, out: &mut Mat, out_first: usize) {
@@ -161,7 +19,7 @@ pub(super) fn linear(isa: Isa, x: &Packed, weight: &Weight, bias: Option<&[f32]>
     let shared = Shared::new(out.data_mut());
     (0..groups * columns).into_par_iter().with_max_len(1).for_each(|task| {
         let (g, c) = (task % groups, task / groups);
-        isa.run(Task {
+        weight.products().run(isa, Task {
             x,
             weight,
             bias,
@@ -191,7 +49,13 @@ impl Kernel for Task<'_> {
     type Out = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        unsafe { if S::LANES == 16 { self.tiles::<S, 14>() } else { self.tiles::<S, 6>() } }
+        unsafe {
+            match (self.weight.products(), S::LANES) {
+                (Products::Bf16Amx, _) => self.tiles::<S, 32>(),
+                (_, 16) => self.tiles::<S, 14>(),
+                _ => self.tiles::<S, 6>(),
+            }
+        }
     }
 }
 
@@ -200,10 +64,8 @@ impl Task<'_> {
     unsafe fn tiles<S: Simd, const MR: usize>(&self) {
         unsafe {
             for p in self.panels.0..self.panels.1 {
-                let b = self.weight.panel(p);
                 for t in self.tiles.0..self.tiles.1 {
-                    let mut acc = [[S::splat(0.0); 2]; MR];
-                    tile::<S, MR, 2>(self.x.inputs, self.x.tile(t).as_ptr(), (1, MR), b.as_ptr(), 2 * S::LANES, &mut acc);
+                    let acc = product::<S, MR>(self.x, t, self.weight, p);
                     self.finish::<S, MR>(p, t, &acc);
                 }
             }
@@ -218,7 +80,7 @@ impl Task<'_> {
                 let row = (self.out_first + t * MR + i) * self.cols;
                 match self.epilogue {
                     Epilogue::Gated(kind) => {
-                        let half = self.weight.outputs / 2;
+                        let half = self.weight.outputs() / 2;
                         let j = p * S::LANES;
                         let (mut gate, mut up) = (acc[i][0], acc[i][1]);
                         if let Some(b) = self.bias {
@@ -231,10 +93,10 @@ impl Task<'_> {
                     Epilogue::Store(_) | Epilogue::Add => {
                         for v in 0..2 {
                             let j = p * 2 * S::LANES + v * S::LANES;
-                            if j >= self.weight.outputs {
+                            if j >= self.weight.outputs() {
                                 break;
                             }
-                            let n = S::LANES.min(self.weight.outputs - j);
+                            let n = S::LANES.min(self.weight.outputs() - j);
                             let mut y = acc[i][v];
                             if let Some(b) = self.bias {
                                 y = S::add(y, part::<S>(b, j));

@@ -4,12 +4,12 @@
 //! columns; each leaves (maximum, sum of exponentials) per row, and the partials are combined in ascending order in float64.
 //! The method is that of Cut Cross-Entropy (Wijmans et al. 2024), forward only, without its atomics.
 
-use super::gemm::{Packed, Weight};
+use super::packed::{GROUP_ROWS, Packed, Weight, product};
+use super::products::Products;
 use super::lanes::{part, put};
 use super::mat::Shared;
 use super::math::tanh;
 use super::simd::{Isa, Kernel, Simd};
-use super::tile::tile;
 use crate::backend::HeadOp;
 use crate::forest::TokenId;
 use rayon::prelude::*;
@@ -24,7 +24,7 @@ thread_local! {
 
 /// Bytes of a thread's scratch and, per row, of the partials.
 pub(super) fn room_bytes(outputs: usize) -> (usize, usize) {
-    (16 * 14 * SEGMENT * 4, outputs.div_ceil(SEGMENT) * 8)
+    (GROUP_ROWS * SEGMENT * 4, outputs.div_ceil(SEGMENT) * 8)
 }
 
 /// ln softmax(logits)[target] for the targets of every row, in order, and whether the target's logit is the row's maximum.
@@ -50,7 +50,7 @@ pub(super) fn head(
             let (g, segment) = (task % groups, task / groups);
             LOGITS.with_borrow_mut(|logits| {
                 let tiles = (g * group, ((g + 1) * group).min(tiles));
-                isa.run(Task { op, x, weight, bias, ptr, targets, tiles, segment, segments, partials: &partials, picked: &picked, logits });
+                weight.products().run(isa, Task { op, x, weight, bias, ptr, targets, tiles, segment, segments, partials: &partials, picked: &picked, logits });
             });
         });
     }
@@ -89,7 +89,13 @@ impl Kernel for Task<'_> {
     type Out = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        unsafe { if S::LANES == 16 { self.go::<S, 14>() } else { self.go::<S, 6>() } }
+        unsafe {
+            match (self.weight.products(), S::LANES) {
+                (Products::Bf16Amx, _) => self.go::<S, 32>(),
+                (_, 16) => self.go::<S, 14>(),
+                _ => self.go::<S, 6>(),
+            }
+        }
     }
 }
 
@@ -108,10 +114,8 @@ impl Task<'_> {
         // SAFETY: scratch sized above; panels are padded to full width.
         unsafe {
             for p in 0..width.div_ceil(nr) {
-                let b = self.weight.panel(begin / nr + p);
                 for t in self.tiles.0..self.tiles.1 {
-                    let mut acc = [[S::splat(0.0); 2]; MR];
-                    tile::<S, MR, 2>(self.weight.inputs(), self.x.tile(t).as_ptr(), (1, MR), b.as_ptr(), nr, &mut acc);
+                    let acc = product::<S, MR>(self.x, t, self.weight, begin / nr + p);
                     for (i, row) in acc.iter().enumerate() {
                         let out = &mut self.logits[((t - self.tiles.0) * MR + i) * SEGMENT + p * nr..][..nr];
                         S::store(out.as_mut_ptr(), row[0]);

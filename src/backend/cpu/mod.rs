@@ -1,4 +1,5 @@
-//! The CPU twin: float32, AVX-512, AVX2 or portable Rust, chosen when the program runs.
+//! The CPU twin: AVX-512, AVX2 or portable Rust, chosen when the program runs. Everything is float32 but the operands of dense
+//! products, which may be bfloat16 where the processor multiplies them.
 //!
 //! Verbs are parallel inside (rayon), over rows, heads or channels; every number is one chain of operations in an order that
 //! depends on its own row alone, so neither threads nor blocks can change a bit.
@@ -14,52 +15,69 @@ mod lanes;
 mod mat;
 mod math;
 mod norm;
+mod packed;
 mod piece;
+mod products;
 mod scan;
 pub mod simd;
 mod ssd;
 mod tile;
 
-pub use gemm::Weight;
 pub use mat::Mat;
+pub use packed::Weight;
+pub use products::Products;
 pub use simd::Isa;
 
 use super::*;
 use crate::error::Error;
-use gemm::Packed;
+use lanes::Aligned;
+use packed::Packed;
 use std::sync::{Mutex, PoisonError};
 
 /// The CPU as a device.
 pub struct Cpu {
     isa: Isa,
+    products: Products,
     pool: rayon::ThreadPool,
     /// Packed rows of the product at hand, kept from one product to the next.
-    room: Mutex<Vec<f32>>,
+    room: Mutex<Aligned>,
 }
 
 impl Cpu {
-    /// The machine's widest path, with `threads` threads (`None`: one a core).
+    /// float32 on the machine's widest path, with `threads` threads (`None`: one a core).
     ///
     /// # Errors
     /// Threads cannot be started.
     pub fn new(threads: Option<usize>) -> Result<Cpu> {
-        Cpu::with_isa(Isa::detect(), threads)
+        Cpu::with(Isa::detect(), Products::F32, threads)
     }
 
-    /// A path of choice, which must be among [`Isa::available`].
+    /// bfloat16 operands, by the fastest instructions that there are for them.
     ///
     /// # Errors
-    /// A path that this machine has not; threads that cannot be started.
-    pub fn with_isa(isa: Isa, threads: Option<usize>) -> Result<Cpu> {
-        if !Isa::available().contains(&isa) {
-            return Err(Error::input(format!("this processor has no {isa} instructions")));
+    /// A processor that has none; threads that cannot be started.
+    pub fn bf16(threads: Option<usize>) -> Result<Cpu> {
+        let isa = Isa::detect();
+        match Products::available(isa)[..] {
+            [_, .., fastest] => Cpu::with(isa, fastest, threads),
+            _ => Err(Error::input("this processor has no bfloat16 products (AVX512_BF16 or AMX); leave --precision at f32")),
+        }
+    }
+
+    /// A path and operands of choice, which must be among [`Isa::available`] and [`Products::available`].
+    ///
+    /// # Errors
+    /// What this machine has not; threads that cannot be started.
+    pub fn with(isa: Isa, products: Products, threads: Option<usize>) -> Result<Cpu> {
+        if !Isa::available().contains(&isa) || !Products::available(isa).contains(&products) {
+            return Err(Error::input(format!("this processor has no {products} products by {isa} instructions")));
         }
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads.unwrap_or(0))
             .thread_name(|i| format!("hilberg-{i}"))
             .build()
             .map_err(|e| Error::input(format!("cannot start {} threads: {e}", threads.unwrap_or(0))))?;
-        Ok(Cpu { isa, pool, room: Mutex::new(Vec::new()) })
+        Ok(Cpu { isa, products, pool, room: Mutex::new(Aligned::default()) })
     }
 
     /// The instruction path.
@@ -74,7 +92,7 @@ impl Cpu {
 
     /// Lends the room for packed rows. It is taken out of its lock: were the lock held, a worker that waits for its product's other
     /// half could steal a second caller's product and wait for itself.
-    fn with_room<R>(&self, work: impl FnOnce(&mut Vec<f32>) -> R) -> R {
+    fn with_room<R>(&self, work: impl FnOnce(&mut Aligned) -> R) -> R {
         let lock = || self.room.lock().unwrap_or_else(PoisonError::into_inner);
         let mut room = std::mem::take(&mut *lock());
         let out = work(&mut room);
@@ -89,7 +107,10 @@ impl Backend for Cpu {
     type Tables = ();
 
     fn name(&self) -> String {
-        format!("cpu/{}", self.isa)
+        match self.products {
+            Products::F32 => format!("cpu/{}", self.isa),
+            bf16 => format!("cpu/{}/{bf16}", self.isa),
+        }
     }
 
     fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
@@ -97,19 +118,19 @@ impl Backend for Cpu {
     }
 
     fn block_rows(&self) -> usize {
-        // A multiple of the row tile; about four megabytes of activations at widths of two thousand.
+        // A multiple of every row tile; about four megabytes of activations at widths of two thousand.
         448
     }
 
     fn weight_bytes(&self, inputs: usize, outputs: usize) -> usize {
-        Weight::bytes(self.isa, inputs, outputs)
+        Weight::bytes(self.isa, self.products, inputs, outputs)
     }
 
     fn scratch_bytes(&self, needs: &Needs) -> usize {
         let (rows, threads) = (self.block_rows(), self.threads());
         let (logits, partials) = head::room_bytes(needs.vocab);
         let ssd = needs.ssd.map_or(0, |s| ssd::ssd_scratch_bytes(&s, rows, threads));
-        rows * (needs.inputs * 4 + partials) + threads * (attention::room_bytes(needs.head_dim) + logits) + ssd
+        rows * (self.products.words(needs.inputs) * 4 + partials) + threads * (attention::room_bytes(needs.head_dim) + logits) + ssd
     }
 
     fn mat(&self, rows: usize, cols: usize) -> Result<Mat> {
@@ -133,7 +154,7 @@ impl Backend for Cpu {
     }
 
     fn pack(&self, operand: &Operand) -> Result<Weight> {
-        Weight::pack(self.isa, operand)
+        Weight::pack(self.isa, self.products, operand)
     }
 
     fn tables(&self, _: &Wave) -> Result<()> {
@@ -167,7 +188,7 @@ impl Backend for Cpu {
         out_first: usize,
     ) -> Result<()> {
         self.with_room(|room| {
-            let packed = Packed::pack(self.isa, x.data(), x.cols(), from, rows, weight.inputs(), room);
+            let packed = Packed::pack((self.isa, self.products), x.data(), x.cols(), from, rows, weight.inputs(), room);
             gemm::linear(self.isa, &packed, weight, bias.map(|b| b.row(0)), epilogue, out, out_first);
         });
         Ok(())
@@ -240,7 +261,7 @@ impl Backend for Cpu {
         greedy: Option<&mut Vec<bool>>,
     ) -> Result<()> {
         self.with_room(|room| {
-            let packed = Packed::pack(self.isa, x.data(), x.cols(), 0, rows, weight.inputs(), room);
+            let packed = Packed::pack((self.isa, self.products), x.data(), x.cols(), 0, rows, weight.inputs(), room);
             head::head(self.isa, op, &packed, weight, bias.map(|b| b.row(0)), ptr, targets, out, greedy);
         });
         Ok(())

@@ -6,12 +6,6 @@
 
 use super::simd::{Isa, Simd};
 
-/// Rows of A and vectors of B that a product with packed operands holds in registers: 28 of 32 accumulators with AVX-512
-/// (14 × 2: 16 loads for 28 multiply-adds), 12 of 16 with AVX2.
-pub(super) const fn row_tile(lanes: usize) -> usize {
-    if lanes == 16 { 14 } else { 6 }
-}
-
 /// Columns of a packed panel.
 pub(super) fn panel(isa: Isa) -> usize {
     2 * isa.lanes()
