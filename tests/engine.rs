@@ -1,7 +1,7 @@
 //! The engine's promises, bitwise, on every family: a path scored alone and inside any forest gives the same numbers, however
 //! the waves are cut, whatever the order of trees, the number of threads and the weights' way to the chip.
 
-use hilberg::backend::cpu::{Cpu, Isa};
+use hilberg::backend::cpu::{Cpu, Isa, Products};
 use hilberg::backend::reference::Reference;
 use hilberg::engine::{Engine, Options, Scorer, Values, score_lists};
 use hilberg::forest::{Forest, Readout, Slot, SpanId, TokenId};
@@ -16,13 +16,13 @@ fn folder(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models").join(name)
 }
 
-fn engine_with(name: &str, isa: Isa, threads: usize, options: Options) -> Engine<Cpu> {
+fn engine_with(name: &str, isa: Isa, products: Products, threads: usize, options: Options) -> Engine<Cpu> {
     let (spec, checkpoint) = model::open(&folder(name), &OpenOptions::default()).unwrap();
-    Engine::new(Cpu::with(isa, Products::F32, Some(threads)).unwrap(), spec, checkpoint, options).unwrap()
+    Engine::new(Cpu::with(isa, products, Some(threads)).unwrap(), spec, checkpoint, options).unwrap()
 }
 
 fn engine(name: &str, threads: usize, wave_rows: usize) -> Engine<Cpu> {
-    engine_with(name, Isa::detect(), threads, Options { wave_rows: Some(wave_rows), ..Options::default() })
+    engine_with(name, Isa::detect(), Products::F32, threads, Options { wave_rows: Some(wave_rows), ..Options::default() })
 }
 
 /// A forest with everything in it: wide forks, deep chains, branches at 0, at the end, of one token, and spans that nothing reads.
@@ -150,13 +150,13 @@ fn the_order_of_trees_does_not_matter() {
 
 #[test]
 fn every_instruction_path_keeps_the_promise() {
-    for isa in Isa::available() {
+    for (isa, products) in Isa::available().into_iter().flat_map(|isa| Products::available(isa).into_iter().map(move |p| (isa, p))) {
         for name in ["mistral", "mamba", "mamba2"] {
-            let mut whole = engine_with(name, isa, 2, Options::default());
+            let mut whole = engine_with(name, isa, products, 2, Options::default());
             let drawn = draw(7, whole.vocab(), whole.max_positions().unwrap_or(300).min(300), 2);
             let want = alone(&mut whole, &drawn);
-            let mut cut = engine_with(name, isa, 1, Options { wave_rows: Some(45), ..Options::default() });
-            same(name, &format!("path {isa}"), &bits(&mut cut, &drawn), &want);
+            let mut cut = engine_with(name, isa, products, 1, Options { wave_rows: Some(45), ..Options::default() });
+            same(name, &format!("{products} on path {isa}"), &bits(&mut cut, &drawn), &want);
         }
     }
 }

@@ -131,3 +131,23 @@ fn near_to_the_truth<B: Backend>(backend: impl Fn() -> B) {
 fn cpu_is_near_to_the_truth() {
     near_to_the_truth(|| Cpu::new(None).unwrap());
 }
+
+/// bfloat16 operands, of 8 significant bits: the distance that the documentation states. The fixtures' weights are drawn wide, so that their distributions
+/// are sharp and errors large; trained models are nearer.
+#[test]
+fn bf16_is_as_near_as_stated() {
+    let Ok(_) = Cpu::bf16(Some(1)) else { return eprintln!("no bfloat16 products on this processor: nothing was tested") };
+    for f in fixtures() {
+        let name = f.folder.file_name().unwrap().to_string_lossy().into_owned();
+        let golden = Golden::read(&f.folder);
+        let (spec, checkpoint) = model::open(&f.folder, &f.options).unwrap();
+        let mut engine = Engine::new(Cpu::bf16(None).unwrap(), spec, checkpoint, Options::default()).unwrap();
+        let scored = score_lists(&mut engine, &golden.ids).unwrap();
+        let errors: Vec<f64> = scored.iter().flatten().zip(golden.f64.iter().flatten()).map(|(a, b)| (f64::from(*a) - b).abs()).collect();
+        let worst = errors.iter().fold(0.0, |m: f64, e| m.max(*e));
+        let mean = (errors.iter().map(|e| e * e).sum::<f64>() / errors.len() as f64).sqrt();
+        println!("{name:26} worst {worst:.1e}, root mean square {mean:.1e} nats");
+        assert!(mean <= 0.1 && worst <= 0.5, "{name}: worst {worst:.1e}, root mean square {mean:.1e} nats");
+        assert!(scored.iter().flatten().all(|x| *x <= 0.0), "{name}: ln q above 0, or no number");
+    }
+}

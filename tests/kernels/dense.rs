@@ -27,6 +27,7 @@ struct Linear {
     epilogue: Epilogue,
     dtype: Dtype,
     bias: bool,
+    rounding: Rounding,
 }
 
 /// Columns of x before the ones that the product reads, and after.
@@ -34,13 +35,13 @@ const SIDES: (usize, usize) = (2, 1);
 
 impl Linear {
     fn x(&self) -> Vec<f32> {
-        uniform(1, self.rows * self.stride(), 2.0)
+        self.rounding.of(uniform(1, self.rows * self.stride(), 2.0))
     }
     fn stride(&self) -> usize {
         self.inputs + SIDES.0 + SIDES.1
     }
     fn weights(&self) -> Stored {
-        Stored::new(&uniform(2, self.wide() * self.inputs, 1.0), self.inputs, self.dtype)
+        Stored::new(&self.rounding.of(uniform(2, self.wide() * self.inputs, 1.0)), self.inputs, self.dtype)
     }
     fn gated(&self) -> bool {
         matches!(self.epilogue, Epilogue::Gated(_))
@@ -112,7 +113,11 @@ fn products() {
         for act in ACTS {
             for epilogue in [Epilogue::Store(act), Epilogue::Gated(act), Epilogue::Add] {
                 let dtype = [Dtype::F32, Dtype::F16, Dtype::Bf16][n % 3];
-                hold(&Linear { rows, inputs, outputs, epilogue, dtype, bias: n % 2 == 0 });
+                hold(&Linear { rows, inputs, outputs, epilogue, dtype, bias: n % 2 == 0, rounding: Rounding::None });
+                // float16 has fewer exponents than bfloat16: what it stores of a bfloat16 number may be another one.
+                let dtype = if dtype == Dtype::F16 { Dtype::Bf16 } else { dtype };
+                let rounding = Rounding::Bf16;
+                rounding.hold(&Linear { rows, inputs, outputs, epilogue, dtype, bias: n % 2 == 0, rounding });
             }
         }
     }
@@ -120,17 +125,19 @@ fn products() {
 
 #[test]
 fn a_product_row_alone_has_the_same_bits() {
-    let case = |rows| Linear { rows, inputs: 130, outputs: 67, epilogue: Epilogue::Store(Act::Silu), dtype: Dtype::F32, bias: true };
-    for (all, one) in hold(&case(40)).iter().zip(hold(&case(1))) {
-        assert!(same_bits(&all[67..2 * 67], &one[67..2 * 67]));
+    for rounding in [Rounding::None, Rounding::Bf16] {
+        let case = |rows| Linear { rows, inputs: 130, outputs: 67, epilogue: Epilogue::Store(Act::Silu), dtype: Dtype::F32, bias: true, rounding };
+        for (all, one) in rounding.hold(&case(40)).iter().zip(rounding.hold(&case(1))) {
+            assert!(same_bits(&all[67..2 * 67], &one[67..2 * 67]));
+        }
     }
 }
 
 /// Callers that share a device do not wait for each other in a circle.
 #[test]
 fn two_callers_share_a_device() {
-    let case = Linear { rows: 57, inputs: 64, outputs: 100, epilogue: Epilogue::Add, dtype: Dtype::F32, bias: true };
-    for [_, two] in devices() {
+    let case = Linear { rows: 57, inputs: 64, outputs: 100, epilogue: Epilogue::Add, dtype: Dtype::F32, bias: true, rounding: Rounding::None };
+    for [_, two] in devices().iter().chain(bf16_devices()) {
         let alone = two.enter(|| case.run(two));
         std::thread::scope(|s| {
             for _ in 0..2 {
@@ -295,14 +302,15 @@ struct Head {
     bias: bool,
     /// Size of the weights: how peaked the distribution is.
     peak: f32,
+    rounding: Rounding,
 }
 
 impl Head {
     fn x(&self) -> Vec<f32> {
-        uniform(13, self.rows * self.inputs, 2.0)
+        self.rounding.of(uniform(13, self.rows * self.inputs, 2.0))
     }
     fn weights(&self) -> Vec<f32> {
-        uniform(14, self.vocab * self.inputs, self.peak)
+        self.rounding.of(uniform(14, self.vocab * self.inputs, self.peak))
     }
     /// None for every third row, the others the two ends of the vocabulary and one between, twice.
     fn targets(&self) -> (Vec<u32>, Vec<u32>) {
@@ -360,14 +368,20 @@ fn heads() {
         for rows in [0, 1, 6, 7, 15] {
             for (softcap, scale) in [(None, 1.0), (None, 0.25), (Some(30.0), 1.0), (Some(30.0), 0.5)] {
                 for peak in [0.01, 0.3, 6.0] {
-                    hold(&Head { rows, inputs: [1, 33, 64][n % 3], vocab, op: HeadOp { softcap, scale }, bias: n % 2 == 0, peak });
+                    for rounding in [Rounding::None, Rounding::Bf16] {
+                        let op = HeadOp { softcap, scale };
+                        rounding.hold(&Head { rows, inputs: [1, 33, 64][n % 3], vocab, op, bias: n % 2 == 0, peak, rounding });
+                    }
                 }
             }
         }
     }
-    let case = |rows| Head { rows, inputs: 33, vocab: 1025, op: HeadOp { softcap: None, scale: 1.0 }, bias: false, peak: 0.3 };
-    for (all, one) in hold(&case(40)).iter().zip(hold(&case(1))) {
-        assert!(same_bits(&all[..4], &one), "a row alone");
+    for rounding in [Rounding::None, Rounding::Bf16] {
+        let op = HeadOp { softcap: None, scale: 1.0 };
+        let case = |rows| Head { rows, inputs: 33, vocab: 1025, op, bias: false, peak: 0.3, rounding };
+        for (all, one) in rounding.hold(&case(40)).iter().zip(rounding.hold(&case(1))) {
+            assert!(same_bits(&all[..4], &one), "a row alone");
+        }
     }
 }
 

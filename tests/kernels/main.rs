@@ -7,7 +7,7 @@
 mod dense;
 mod forked;
 
-use hilberg::backend::cpu::{Cpu, Isa};
+use hilberg::backend::cpu::{Cpu, Isa, Products};
 use hilberg::backend::{Backend, reference::Reference};
 use hilberg::rng::Rng;
 use hilberg::tensor::{Dtype, Tensor};
@@ -36,13 +36,28 @@ fn devices() -> &'static [[Cpu; 2]] {
     ALL.get_or_init(|| Isa::available().into_iter().map(|isa| [1, 2].map(|n| Cpu::with(isa, Products::F32, Some(n)).unwrap())).collect())
 }
 
-/// Holds every path against the truth, and two threads against one; gives what each path computed.
+/// The ways this machine has to multiply bfloat16 operands, with one thread and with two; none on many machines.
+fn bf16_devices() -> &'static [[Cpu; 2]] {
+    static ALL: OnceLock<Vec<[Cpu; 2]>> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let isa = Isa::detect();
+        let bf16 = Products::available(isa).into_iter().skip(1);
+        bf16.map(|products| [1, 2].map(|n| Cpu::with(isa, products, Some(n)).unwrap())).collect()
+    })
+}
+
+/// Holds every float32 path against the truth, and two threads against one; gives what each path computed.
 fn hold(case: &impl Case) -> Vec<Vec<f64>> {
+    hold_on(devices(), case)
+}
+
+/// As [`hold`], on these devices.
+fn hold_on(devices: &[[Cpu; 2]], case: &impl Case) -> Vec<Vec<f64>> {
     let truth = case.run(&Reference);
     let budget = case.budget(&truth);
     assert_eq!(truth.len(), budget.len(), "{}", case.name());
     let mut all = Vec::new();
-    for [one, two] in devices() {
+    for [one, two] in devices {
         let got = one.enter(|| case.run(one));
         assert_eq!(got.len(), truth.len(), "{}", case.name());
         for i in 0..got.len() {
@@ -71,6 +86,31 @@ fn same_bits(a: &[f64], b: &[f64]) -> bool {
 fn uniform(seed: u64, n: usize, scale: f32) -> Vec<f32> {
     let mut rng = Rng::new(seed, 0);
     (0..n).map(|_| (rng.uniform() as f32 * 2.0 - 1.0) * scale).collect()
+}
+
+/// What the operands of a product are rounded to before anyone sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rounding {
+    /// Nothing: float32 operands are what a product must take whole.
+    None,
+    /// bfloat16: products of such operands are exact in float32, so the same bounds hold for bfloat16 paths, whatever order they add in.
+    Bf16,
+}
+
+impl Rounding {
+    fn of(self, values: Vec<f32>) -> Vec<f32> {
+        match self {
+            Rounding::None => values,
+            Rounding::Bf16 => values.into_iter().map(|v| half::bf16::from_f32(v).to_f32()).collect(),
+        }
+    }
+
+    fn hold(self, case: &impl Case) -> Vec<Vec<f64>> {
+        match self {
+            Rounding::None => hold(case),
+            Rounding::Bf16 => hold_on(bf16_devices(), case),
+        }
+    }
 }
 
 /// Stored bytes of a tensor, in a type that its values need not fit.
