@@ -19,17 +19,20 @@ pub(super) fn linear(isa: Isa, x: &Packed, weight: &Weight, bias: Option<&[f32]>
     let shared = Shared::new(out.data_mut());
     (0..groups * columns).into_par_iter().with_max_len(1).for_each(|task| {
         let (g, c) = (task % groups, task / groups);
-        weight.products().run(isa, Task {
-            x,
-            weight,
-            bias,
-            epilogue,
-            tiles: (g * group, ((g + 1) * group).min(tiles)),
-            panels: (c * width, ((c + 1) * width).min(weight.panels())),
-            out: &shared,
-            out_first,
-            cols,
-        });
+        weight.products().run(
+            isa,
+            Task {
+                x,
+                weight,
+                bias,
+                epilogue,
+                tiles: (g * group, ((g + 1) * group).min(tiles)),
+                panels: (c * width, ((c + 1) * width).min(weight.panels())),
+                out: &shared,
+                out_first,
+                cols,
+            },
+        );
     });
 }
 

@@ -4,11 +4,11 @@
 //! columns; each leaves (maximum, sum of exponentials) per row, and the partials are combined in ascending order in float64.
 //! The method is that of Cut Cross-Entropy (Wijmans et al. 2024), forward only, without its atomics.
 
-use super::packed::{GROUP_ROWS, Packed, Weight, product};
-use super::products::Products;
 use super::lanes::{part, put};
 use super::mat::Shared;
 use super::math::tanh;
+use super::packed::{GROUP_ROWS, Packed, Weight, product};
+use super::products::Products;
 use super::simd::{Isa, Kernel, Simd};
 use crate::backend::HeadOp;
 use crate::forest::TokenId;

@@ -8,12 +8,13 @@
 use super::lanes::Aligned;
 use super::mat::Mat;
 use super::products::{Products, STEP, amx_tile, dot_tile, pairs};
-use super::simd::{Isa, Kernel, Simd};
+use super::simd::{Isa, Simd};
 use super::tile::{panel, tile};
 use crate::backend::Operand;
 use crate::error::Result;
 use crate::tensor::MatrixView;
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 /// Packed rows of x that a task keeps in its share of the second-level cache.
 const GROUP_BYTES: usize = 384 << 10;
@@ -74,7 +75,8 @@ impl Weight {
                             out[k * nr + lane] = *x;
                         }
                     } else {
-                        pairs(row, rounded);
+                        // SAFETY: such a path was chosen, so the processor has it.
+                        unsafe { pairs(row, rounded) };
                         let out: &mut [u32] = bytemuck::cast_slice_mut(out);
                         for (k, x) in rounded.iter().enumerate() {
                             out[k * nr + lane] = *x;
@@ -149,8 +151,23 @@ impl<'a> Packed<'a> {
             match (products, mr) {
                 (Products::F32, 14) => interleave::<14, f32>(std::array::from_fn(row), out),
                 (Products::F32, _) => interleave::<6, f32>(std::array::from_fn(row), out),
-                (Products::Bf16Dot, _) => isa.run(PackPairs { row: &row, words, out: bytemuck::cast_slice_mut(out) }),
-                (Products::Bf16Amx, _) => isa.run(PackTiles { row: &row, mr, out: bytemuck::cast_slice_mut(out) }),
+                (Products::Bf16Dot, _) => {
+                    let mut rounded = vec![0u32; mr * words];
+                    // SAFETY: such a path was chosen, so the processor has it.
+                    rounded.chunks_exact_mut(words.max(1)).enumerate().for_each(|(i, w)| unsafe { pairs(row(i), w) });
+                    interleave::<14, u32>(std::array::from_fn(|i| &rounded[i * words..(i + 1) * words]), bytemuck::cast_slice_mut(out));
+                }
+                (Products::Bf16Amx, _) => {
+                    let out: &mut [u32] = bytemuck::cast_slice_mut(out);
+                    for i in 0..mr {
+                        let row = row(i);
+                        for (step, tile) in out.chunks_exact_mut(mr * STEP / 2).enumerate() {
+                            let part = &row[step * STEP..row.len().min((step + 1) * STEP)];
+                            // SAFETY: as above.
+                            unsafe { pairs(part, &mut tile[i * STEP / 2..(i + 1) * STEP / 2]) };
+                        }
+                    }
+                }
             }
         });
         Packed { data: &room[..need], products, rows, words, mr }
@@ -179,54 +196,19 @@ impl<'a> Packed<'a> {
 #[inline(always)]
 pub(super) unsafe fn product<S: Simd, const MR: usize>(x: &Packed, t: usize, weight: &Weight, p: usize) -> [[S::V; 2]; MR] {
     unsafe {
-        let mut acc = [[S::splat(0.0); 2]; MR];
         let (a, b) = (x.tile(t).as_ptr(), weight.panel(p).as_ptr());
+        if x.products == Products::F32 {
+            let mut acc = [[S::splat(0.0); 2]; MR];
+            tile::<S, MR, 2>(x.words, a, (1, MR), b, 2 * S::LANES, &mut acc);
+            return acc;
+        }
+        // Written whole by the product; zeros before it would cost as much as a tenth of it.
+        let mut acc = MaybeUninit::<[[S::V; 2]; MR]>::uninit();
         match x.products {
-            Products::F32 => tile::<S, MR, 2>(x.words, a, (1, MR), b, 2 * S::LANES, &mut acc),
-            Products::Bf16Dot => dot_tile(x.words, a, b, &mut acc),
-            Products::Bf16Amx => amx_tile(x.words, a, b, &mut acc),
+            Products::Bf16Dot => dot_tile(x.words, a, b, acc.as_mut_ptr().cast()),
+            _ => amx_tile(x.words, a, b, acc.as_mut_ptr().cast()),
         }
-        acc
-    }
-}
-
-/// Rows' pairs interleaved, `[word][14]`.
-struct PackPairs<'a, F> {
-    row: &'a F,
-    words: usize,
-    out: &'a mut [u32],
-}
-
-impl<'r, F: Fn(usize) -> &'r [f32]> Kernel for PackPairs<'_, F> {
-    type Out = ();
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        let mut rounded = vec![0u32; 14 * self.words];
-        for (i, words) in rounded.chunks_exact_mut(self.words.max(1)).enumerate() {
-            pairs((self.row)(i), words);
-        }
-        interleave::<14, u32>(std::array::from_fn(|i| &rounded[i * self.words..(i + 1) * self.words]), self.out);
-    }
-}
-
-/// Rows' pairs as AMX tiles, `[step][row][16 pairs]`.
-struct PackTiles<'a, F> {
-    row: &'a F,
-    mr: usize,
-    out: &'a mut [u32],
-}
-
-impl<'r, F: Fn(usize) -> &'r [f32]> Kernel for PackTiles<'_, F> {
-    type Out = ();
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        for i in 0..self.mr {
-            let row = (self.row)(i);
-            for (step, tile) in self.out.chunks_exact_mut(self.mr * STEP / 2).enumerate() {
-                let from = step * STEP;
-                pairs(&row[from..row.len().min(from + STEP)], &mut tile[i * STEP / 2..(i + 1) * STEP / 2]);
-            }
-        }
+        acc.assume_init()
     }
 }
 
