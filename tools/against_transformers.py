@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Holds `hilberg score` against transformers on the same ids of a whole text, in float32 and in float64.
 
-    python tools/against_transformers.py MODEL TEXT [--length N] [--texts K] [--start ID]
+    python tools/against_transformers.py MODEL TEXT [--length N] [--texts K] [--start ID] [--precision bf16]
 
 TEXT is a .txt file, made tokens with the model's tokenizer.json, or an .npy array of token ids. It is cut into texts of N ids, a start token and N - 1 tokens
 one after the other; the last text ends where TEXT does and overlaps the one before, so that every token is scored. Prints JSON: how far hilberg and
 transformers in float32 are from transformers in float64 (as make_fixtures.py defines it: the same weights, float64 throughout but for the rotary angles),
 in nats per token, and whether hilberg is within its budget: the largest error at most 1e-4 and at most twice the largest of transformers, + 1e-5.
-The exit status is 1 where it is not.
+With --precision bf16 transformers runs in bfloat16, too (its logits widened before the log-softmax), and the budget is twice its largest error.
+The exit status is 1 where hilberg is not within it.
 """
 
 import argparse
@@ -69,11 +70,18 @@ def cut(tokens, length, texts):
     return np.stack([tokens[i:i + n] for i in at[:texts]])
 
 
-def ours(program, model, start, tokens):
+def bf16(model, ids):
+    with torch.no_grad():
+        logits = model(ids, use_cache=False).logits[:, :-1].float()
+        return torch.log_softmax(logits, -1).gather(2, ids[:, 1:, None])[..., 0].double().numpy()
+
+
+def ours(program, model, start, tokens, precision):
     with tempfile.TemporaryDirectory() as folder:
         ids, out = Path(folder) / "ids.npy", Path(folder) / "scores.jsonl"
         np.save(ids, tokens.astype(np.uint32))
-        subprocess.run([program, "score", "-m", model, ids, "--start", str(start), "--per-token", "--out", out, "--quiet", "--json"],
+        subprocess.run([program, "score", "-m", model, ids, "--start", str(start), "--precision", precision, "--per-token", "--out", out,
+                        "--quiet", "--json"],
                        check=True, stdout=subprocess.DEVNULL)
         rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert np.array_equal([r["tokens"] for r in rows], tokens)
@@ -87,6 +95,7 @@ def main():
     parser.add_argument("--length", type=int, help="ids of a text, the start token among them (default: the model's positions, or 1024)")
     parser.add_argument("--texts", type=int, help="only the first K")
     parser.add_argument("--start", type=int, help="id of the start token (default: as config.json names it)")
+    parser.add_argument("--precision", choices=["f32", "bf16"], default="f32")
     parser.add_argument("--program", default=str(Path(__file__).resolve().parent.parent / "target" / "release" / "hilberg"))
     args = parser.parse_args()
     model = load(args.model)
@@ -96,18 +105,22 @@ def main():
     if start is None or start >= config.vocab_size:
         sys.exit(f"the start token {start} is none of the model's {config.vocab_size}; say --start ID")
     tokens = cut(read(args.model, args.text), length, args.texts)
-    got = ours(args.program, args.model, start, tokens)
+    got = ours(args.program, args.model, start, tokens, args.precision)
     ids = torch.from_numpy(np.concatenate([np.full((len(tokens), 1), start), tokens], 1))
     theirs, exact = (np.concatenate(x) for x in zip(*([t.numpy() for t in goldens(model, batch)] for batch in ids.split(max(1, BATCH // length)))))
+    if args.precision == "bf16":
+        model = model.to(torch.bfloat16)
+        theirs = np.concatenate([bf16(model, batch) for batch in ids.split(max(1, BATCH // length))])
     error, reference = np.abs(got - exact), np.abs(theirs - exact)
-    budget = min(1e-4, 2 * reference.max() + 1e-5)
+    budget = 2 * reference.max() if args.precision == "bf16" else min(1e-4, 2 * reference.max() + 1e-5)
     row, at = np.unravel_index(error.argmax(), error.shape)
     print(json.dumps({
         "model": args.model.name, "text": args.text.name, "texts": len(tokens), "length": length, "tokens": int(error.size),
         "nats_per_token": -exact.mean(), "lowest_log_prob": exact.min(),
-        "max_error": error.max(), "mean_error": error.mean(),
+        "precision": args.precision, "max_error": error.max(), "mean_error": error.mean(), "mean_signed_error": (got - exact).mean(),
         "max_error_at": {"text": int(row), "token": int(at), "log_prob": exact[row, at], "transformers_error": reference[row, at]},
         "transformers_max_error": reference.max(), "transformers_mean_error": reference.mean(),
+        "transformers_mean_signed_error": (theirs - exact).mean(),
         "budget": budget, "within": bool(error.max() <= budget),
         "reference": f"transformers {transformers.__version__}, torch {torch.__version__.split('+')[0]}",
     }, indent=1))

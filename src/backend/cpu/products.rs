@@ -347,7 +347,7 @@ mod tests {
         if Products::available(Isa::detect()).len() < 2 {
             return;
         }
-        let mut row: Vec<f32> = vec![0.0, -0.0, 1.0, 1.003_906_2, 1.011_718_8, -2.6180339, f32::MAX, f32::INFINITY, f32::NEG_INFINITY, 65_519.0];
+        let mut row: Vec<f32> = vec![0.0, -0.0, 1.0, 1.003_906_2, 1.011_718_8, -2.625, f32::MAX, f32::INFINITY, f32::NEG_INFINITY, 65_519.0];
         row.extend((0..57).map(|i| (i as f32 - 20.0) * 0.37));
         for n in [0, 1, 2, 31, 32, 33, row.len()] {
             let mut words = vec![9; 48];
