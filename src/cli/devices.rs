@@ -1,7 +1,7 @@
 //! `hilberg devices`: what this machine can compute on.
 
 use super::{say, say_json};
-use crate::backend::cpu::Isa;
+use crate::backend::cpu::{Isa, Products};
 use crate::error::Result;
 
 /// What there is to compute on, and why not more
@@ -26,8 +26,13 @@ struct Device {
 pub fn run(args: &DevicesArgs) -> Result<()> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let paths: Vec<String> = Isa::available().iter().map(Isa::to_string).collect();
+    let bf16 = match Products::available(Isa::detect())[..] {
+        [_, .., Products::Bf16Amx] => "--precision bf16 by AMX tiles",
+        [_, .., Products::Bf16Dot] => "--precision bf16 by AVX512_BF16",
+        _ => "no bf16 products",
+    };
     let devices = [
-        Device { device: "cpu", available: true, what: format!("{cores} cores; instruction paths {} (the first is used)", paths.join(", ")) },
+        Device { device: "cpu", available: true, what: format!("{cores} cores; instruction paths {} (the first is used); {bf16}", paths.join(", ")) },
         Device { device: "float64", available: true, what: "plain float64 loops on one core: slow, for checking".into() },
         Device { device: "cuda", available: false, what: "this build has no CUDA backend".into() },
     ];
