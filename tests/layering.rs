@@ -16,7 +16,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("report", &["estimate", "measure"]),
     ("source", &["engine", "model", "estimate", "forest"]),
     ("measure", &["engine", "forest", "corpus", "estimate"]),
-    ("score", &["engine", "forest", "corpus"]),
+    ("score", &["engine", "forest", "corpus", "estimate"]),
     ("engine", &["forest", "model", "backend"]),
     ("backend", &["forest"]),
 ];

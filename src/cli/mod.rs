@@ -10,6 +10,7 @@ pub mod options;
 mod progress;
 mod run_log;
 pub mod score;
+mod score_rows;
 pub mod source;
 pub mod trace;
 

@@ -200,32 +200,35 @@ impl Corpus {
         Documents::new(&self.sources, &self.options, Some(numbers))
     }
 
-    /// The rows of all files, with the fields that are asked for: for those whose rows are more than one text each. [`ReadOptions::text_field`] and
+    /// The rows of all files, each with the file that holds it, with the fields that are asked for: for those whose rows are more than one text each. [`ReadOptions::text_field`] and
     /// [`ReadOptions::group`] play no part.
     ///
     /// # Errors
     /// A file of another format than JSON lines; the iterator gives what [`JsonLines::next_row`](super::JsonLines::next_row) refuses, and ends there.
-    pub fn rows(&self, fields: RowFields) -> Result<impl Iterator<Item = Result<JsonRow>>> {
+    pub fn rows(&self, fields: RowFields) -> Result<impl Iterator<Item = Result<(&Source, JsonRow)>>> {
         if let Some(other) = self.sources.iter().find(|s| s.format != Format::JsonLines) {
             return Err(Error::file(&other.path, "has no rows of fields; give JSON lines (.jsonl, .ndjson or .json, each also .gz or .zst)"));
         }
         let (mut sources, mut open) = (self.sources.iter(), None);
-        let mut step = move || -> Result<Option<JsonRow>> {
+        let mut step = move || -> Result<Option<(&Source, JsonRow)>> {
             loop {
-                let lines = match &mut open {
-                    Some(lines) => lines,
+                let (source, lines) = match &mut open {
+                    Some((source, lines)) => (*source, lines),
                     None => match sources.next() {
-                        Some(source) => open.insert(json_lines(source, &self.options, fields.clone())?),
+                        Some(source) => {
+                            let (_, lines) = open.insert((source, json_lines(source, &self.options, fields.clone())?));
+                            (source, lines)
+                        }
                         None => return Ok(None),
                     },
                 };
                 match lines.next_row() {
                     Ok(None) => open = None,
+                    Ok(Some(row)) => return Ok(Some((source, row))),
                     Err(e) => {
                         (sources, open) = ([].iter(), None);
                         return Err(e);
                     }
-                    row => return row,
                 }
             }
         };

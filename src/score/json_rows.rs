@@ -1,28 +1,15 @@
 //! Rows as JSON lines.
 
-use super::pipeline::{ScoreWriter, ScoredDocument};
+use super::pipeline::ScoreWriter;
 use crate::error::{Error, Result};
 use crate::files::PendingFile;
-use crate::forest::TokenId;
 use std::io::Write;
 use std::path::Path;
 
-/// Writes `{"id": …, "tokens": [ids], "logprobs": [null or a number per token], "sum": …, "count": …}` a document, `tokens` and `logprobs` where rows have
-/// them. Every number is the shortest decimal that reads back to the same float32 (log-probs) or float64 (sums).
+/// Writes an object a row: `{"id": …, "tokens": [ids], "logprobs": [null or a number per token], "sum": …, "count": …}` for a document, `tokens` and
+/// `logprobs` where rows have them. Every number is the shortest decimal that reads back to the same float32 (log-probs) or float64 (sums).
 pub struct JsonRows {
     file: PendingFile,
-}
-
-/// A row's fields in their order.
-#[derive(serde::Serialize)]
-struct Line<'a> {
-    id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tokens: Option<&'a [TokenId]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    logprobs: Option<&'a [Option<f32>]>,
-    sum: f64,
-    count: u64,
 }
 
 impl JsonRows {
@@ -35,10 +22,9 @@ impl JsonRows {
     }
 }
 
-impl ScoreWriter for JsonRows {
-    fn write(&mut self, row: &ScoredDocument) -> Result<()> {
-        let line = Line { id: &row.id, tokens: row.tokens.as_deref(), logprobs: row.logprobs.as_deref(), sum: row.sum, count: row.count };
-        let mut bytes = serde_json::to_vec(&line).map_err(|e| Error::file(self.file.path(), e.to_string()))?;
+impl<R: serde::Serialize> ScoreWriter<R> for JsonRows {
+    fn write(&mut self, row: &R) -> Result<()> {
+        let mut bytes = serde_json::to_vec(row).map_err(|e| Error::file(self.file.path(), e.to_string()))?;
         bytes.push(b'\n');
         self.file.write_all(&bytes).map_err(Error::io(self.file.path()))
     }
@@ -50,12 +36,13 @@ impl ScoreWriter for JsonRows {
 
 #[cfg(test)]
 mod tests {
+    use super::super::pipeline::ScoredDocument;
     use super::*;
     use std::fs;
 
     fn row(id: &str, logprobs: Option<Vec<Option<f32>>>) -> ScoredDocument {
         let tokens = logprobs.as_ref().map(|l| (0..l.len() as u32).collect());
-        ScoredDocument { id: id.into(), tokens, logprobs, sum: -0.1 - 0.2, count: 2, bytes: None }
+        ScoredDocument { id: id.into(), tokens, logprobs, sum: -0.1 - 0.2, count: 2, bytes: None, windows: None }
     }
 
     #[test]
@@ -67,7 +54,7 @@ mod tests {
         w.write(&row("a \"b\"\n", Some([None].into_iter().chain(values.map(Some)).collect()))).unwrap();
         w.write(&row("c", None)).unwrap();
         assert!(!path.exists());
-        w.finish().unwrap();
+        ScoreWriter::<ScoredDocument>::finish(w).unwrap();
         let text = fs::read_to_string(&path).unwrap();
         let lines: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
         assert_eq!(lines.len(), 2);

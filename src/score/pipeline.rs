@@ -1,8 +1,9 @@
 //! Documents in, rows and a summary out.
 
 use super::json_rows::JsonRows;
-use super::parquet_rows::ParquetRows;
-use super::summary::{Summary, Tally};
+use super::parquet_rows::{ParquetRow, ParquetRows};
+use super::summary::{Summary, Tally, Windowed};
+use super::windows::{Window, Windows};
 use crate::corpus::TokenizedDocument;
 use crate::engine::{Scorer, Values};
 use crate::error::{Error, Result};
@@ -27,39 +28,47 @@ pub struct ScoreOptions {
     pub detail: Detail,
     /// Tokens handed to the scorer at a time, more where one document has more.
     pub batch_tokens: usize,
+    /// How a text past the model's positions is scored; `None`: it is an error.
+    pub windows: Option<Windows>,
 }
 
 impl ScoreOptions {
     /// Sums only, 16,384 tokens at a time.
     pub fn new(start: Option<TokenId>) -> Self {
-        ScoreOptions { start, detail: Detail::Document, batch_tokens: 16_384 }
+        ScoreOptions { start, detail: Detail::Document, batch_tokens: 16_384, windows: None }
     }
 }
 
 /// A document's row.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct ScoredDocument {
     /// The document's id.
     pub id: String,
     /// Token ids, the start token not among them; `None` with [`Detail::Document`].
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<Vec<TokenId>>,
     /// ln q of each token given those before it, in nats; `None` for a first token without a start token before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub logprobs: Option<Vec<Option<f32>>>,
     /// Σ ln q over the scored tokens, added in float64.
     pub sum: f64,
     /// Number of scored tokens.
     pub count: u64,
     /// Bytes of text that the scored tokens stand for; `None` for documents that came as tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+    /// How many windows it took; `None` where [`ScoreOptions::windows`] is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub windows: Option<u32>,
 }
 
-/// Takes rows, in the documents' order.
-pub trait ScoreWriter {
+/// Takes rows, in their order.
+pub trait ScoreWriter<R = ScoredDocument> {
     /// Takes one row.
     ///
     /// # Errors
     /// It cannot be written.
-    fn write(&mut self, row: &ScoredDocument) -> Result<()>;
+    fn write(&mut self, row: &R) -> Result<()>;
 
     /// All rows were taken. What was written is there under its name only after this.
     ///
@@ -72,7 +81,7 @@ pub trait ScoreWriter {
 ///
 /// # Errors
 /// Another ending; a place where no file can be made.
-pub fn create_writer(path: &Path, detail: Detail) -> Result<Box<dyn ScoreWriter>> {
+pub fn create_writer<R: ParquetRow + serde::Serialize + 'static>(path: &Path, detail: Detail) -> Result<Box<dyn ScoreWriter<R>>> {
     match path.extension().and_then(|e| e.to_str()) {
         Some("jsonl") => Ok(Box::new(JsonRows::create(path)?)),
         Some("parquet") => Ok(Box::new(ParquetRows::create(path, detail)?)),
@@ -100,11 +109,12 @@ pub fn score_corpus(
     }
     let mut tally = Tally::default();
     let (mut batch, mut tokens) = (Vec::new(), 0);
-    let (mut done, mut scored) = (0, 0);
+    let (mut done, mut scored, mut windowed) = (0, 0, 0);
     let mut flush = |batch: &mut Vec<TokenizedDocument>| -> Result<()> {
         for row in score_batch(scorer, batch, options)? {
             write(&row)?;
             tally.add(row.sum, row.count, row.bytes);
+            windowed += u64::from(row.windows.is_some_and(|n| n > 1));
             scored += row.count;
             done += 1;
         }
@@ -114,10 +124,11 @@ pub fn score_corpus(
     };
     for document in documents {
         let document = document?;
-        tokens += document.tokens.len() + 1;
+        let fed = fed(&document, options);
+        tokens += fed;
         if tokens > options.batch_tokens && !batch.is_empty() {
             flush(&mut batch)?;
-            tokens = document.tokens.len() + 1;
+            tokens = fed;
         }
         batch.push(document);
     }
@@ -127,14 +138,19 @@ pub fn score_corpus(
     if done == 0 {
         return Err(Error::input("the corpus holds no document"));
     }
-    Ok(tally.summary())
+    let mut summary = tally.summary();
+    summary.windows = options.windows.map(|w| Windowed { size: w.size, stride: w.stride, documents: windowed });
+    Ok(summary)
 }
 
-/// Where a document's values come out.
-struct Place {
-    sum: Slot,
-    each: Option<Slot>,
+/// Tokens that go through the model for a document, and one more.
+fn fed(document: &TokenizedDocument, options: &ScoreOptions) -> usize {
+    let whole = document.tokens.len() + 1;
+    options.windows.map_or(whole, |w| w.of(whole).iter().map(|w| w.tokens.len()).sum())
 }
+
+/// Where a document's values come out: those of each of its windows, of which there is one for the whole where none were asked for.
+type Places = Vec<(Window, Slot, Option<Slot>)>;
 
 fn score_batch(scorer: &mut dyn Scorer, batch: &mut Vec<TokenizedDocument>, options: &ScoreOptions) -> Result<Vec<ScoredDocument>> {
     let (mut forest, mut readout) = (Forest::new(), Readout::new());
@@ -147,46 +163,55 @@ fn score_batch(scorer: &mut dyn Scorer, batch: &mut Vec<TokenizedDocument>, opti
     let rows = batch.drain(..).zip(places).map(|(document, place)| {
         let TokenizedDocument { id, tokens, byte_offsets } = document;
         let count = tokens.len().saturating_sub(unscored);
-        let sum = place.as_ref().map_or(0.0, |p| values.sum(p.sum));
+        let sum = place.iter().fold(0.0, |s, &(_, slot, _)| s + values.sum(slot));
         if !sum.is_finite() {
             return Err(Error::input(format!("the model gives {id} a log-probability of {sum}, which is no finite number")));
         }
         let logprobs = (options.detail == Detail::Token).then(|| {
-            let read = place.and_then(|p| p.each).map_or(Vec::new(), |first| values.tokens(first, count));
             let mut logprobs = vec![None; tokens.len() - count];
-            logprobs.extend(read.into_iter().map(Some));
+            for (window, _, each) in &place {
+                let read = each.map(|first| values.tokens(first, window.scored.len()));
+                logprobs.extend(read.into_iter().flatten().map(Some));
+            }
             logprobs
         });
         let bytes = byte_offsets.map(|b| b[tokens.len()] - b[tokens.len() - count]);
         let tokens = (options.detail == Detail::Token).then_some(tokens);
-        Ok(ScoredDocument { id, tokens, logprobs, sum, count: count as u64, bytes })
+        let windows = options.windows.map(|_| place.len() as u32);
+        Ok(ScoredDocument { id, tokens, logprobs, sum, count: count as u64, bytes, windows })
     });
     rows.collect()
 }
 
-/// Adds a document's root and readings; `None` where none of its tokens is predicted.
-fn plant(document: &TokenizedDocument, options: &ScoreOptions, limit: Option<usize>, forest: &mut Forest, readout: &mut Readout) -> Result<Option<Place>> {
+/// Adds a document's roots and readings; empty where none of its tokens is predicted.
+fn plant(document: &TokenizedDocument, options: &ScoreOptions, limit: Option<usize>, forest: &mut Forest, readout: &mut Readout) -> Result<Places> {
     let path: Vec<TokenId> = options.start.iter().chain(&document.tokens).copied().collect();
-    if path.len() < 2 {
-        return Ok(None);
-    }
-    if let Some(limit) = limit
-        && path.len() - 1 > limit
-    {
-        let (id, n) = (&document.id, document.tokens.len());
-        let start = if options.start.is_some() { " and a start token" } else { "" };
-        return Err(Error::input(format!(
-            "{id} has {n} tokens{start}, but the model knows {limit} positions; cut the texts, or choose a model for longer ones"
-        )));
-    }
-    let root = forest.root(&path)?;
-    let scored = 1..path.len() as u32;
-    let sum = readout.sum(forest, root, scored.clone())?;
-    let each = match options.detail {
-        Detail::Token => Some(readout.each(forest, root, scored)?),
-        Detail::Document => None,
+    let windows = match options.windows {
+        Some(w) => w.of(path.len()),
+        None if path.len() < 2 => Vec::new(),
+        None => vec![Window { tokens: 0..path.len(), scored: 1..path.len() }],
     };
-    Ok(Some(Place { sum, each }))
+    windows
+        .into_iter()
+        .map(|window| {
+            let fed = window.tokens.len() - 1;
+            if let Some(limit) = limit.filter(|&l| fed > l) {
+                return Err(too_long(&document.id, document.tokens.len(), options.start.is_some(), limit));
+            }
+            let root = forest.root(&path[window.tokens.clone()])?;
+            let scored = (window.scored.start - window.tokens.start) as u32..window.tokens.len() as u32;
+            let sum = readout.sum(forest, root, scored.clone())?;
+            let each = (options.detail == Detail::Token).then(|| readout.each(forest, root, scored)).transpose()?;
+            Ok((window, sum, each))
+        })
+        .collect()
+}
+
+fn too_long(id: &str, tokens: usize, start: bool, limit: usize) -> Error {
+    let start = if start { " and a start token" } else { "" };
+    Error::input(format!(
+        "{id} has {tokens} tokens{start}, but the model knows {limit} positions; slide a window over it (--window), cut the texts, or choose a model for longer ones"
+    ))
 }
 
 #[cfg(test)]
@@ -288,6 +313,25 @@ mod tests {
         for (a, b) in whole.0.iter().zip(&sums.0) {
             assert_eq!((&a.id, a.sum, a.count, &b.tokens, &b.logprobs), (&b.id, b.sum, b.count, &None, &None));
         }
+    }
+
+    #[test]
+    fn windows_are_texts_of_their_own() {
+        // The law looks at one token back and at the position: in a window the positions begin anew.
+        let options = ScoreOptions { detail: Detail::Token, windows: Some(Windows::new(4, 1, Some(3)).unwrap()), ..ScoreOptions::new(Some(4)) };
+        let (rows, summary, _) = run(&options, Some(3)).unwrap();
+        let b = [4, 1, 1, 2, 3, 5, 8];
+        let at = [1, 2, 3, 3, 3, 3];
+        let want: Vec<f32> = (1..7).map(|i| law(b[i - 1], b[i], at[i - 1])).collect();
+        assert_eq!(rows[3].logprobs, Some(want.iter().map(|&v| Some(v)).collect()));
+        assert_eq!(rows[3].sum, [&want[..3], &want[3..4], &want[4..5], &want[5..]].iter().fold(0.0, |s, w| s + w.iter().map(|&v| v as f64).sum::<f64>()));
+        assert_eq!(rows.iter().map(|r| (r.windows, r.count)).collect::<Vec<_>>(), [(Some(1), 3), (Some(0), 0), (Some(1), 1), (Some(4), 6)]);
+        assert_eq!(summary.windows, Some(Windowed { size: 4, stride: 1, documents: 1 }));
+        assert_eq!(run(&ScoreOptions { batch_tokens: 1, ..options }, Some(3)).unwrap().0, rows);
+        let without = ScoreOptions { start: None, windows: Some(Windows::new(4, 2, None).unwrap()), ..options };
+        let rows = run(&without, Some(3)).unwrap().0;
+        assert_eq!((rows[3].windows, rows[3].count, rows[3].logprobs.as_ref().unwrap()[0]), (Some(2), 5, None));
+        assert!(rows[3].logprobs.as_ref().unwrap()[1..].iter().all(Option::is_some));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! What a scored corpus comes to.
 
+use crate::estimate::special::student_quantile;
+
 /// Totals and means over documents.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Summary {
-    /// Documents, those without a scored token included.
+    /// Documents, or rows of prompt and completions, those without a scored token included.
     pub documents: u64,
     /// Scored tokens.
     pub tokens: u64,
@@ -21,6 +23,39 @@ pub struct Summary {
     pub bits_per_byte_error: Option<f64>,
     /// exp(nats per token).
     pub perplexity: Option<f64>,
+    /// 95 % interval of `perplexity`: exp(nats per token ± t · standard error), t the 0.975 quantile of Student's law with one degree of freedom fewer than scored
+    /// documents. By the delta method ln is taken first, so that the interval lies above 0.
+    pub perplexity_interval: Option<[f64; 2]>,
+    /// The windows by which texts were scored; `None` where each was scored whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub windows: Option<Windowed>,
+    /// Of prompts and completions; `None` for documents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completions: Option<Completions>,
+}
+
+/// What is said of windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Windowed {
+    /// Tokens of a window, the start token counted.
+    pub size: usize,
+    /// Tokens from one window's beginning to the next's.
+    pub stride: usize,
+    /// Documents that took more than one.
+    pub documents: u64,
+}
+
+/// What is said of prompts and completions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Completions {
+    /// How many completions.
+    pub completions: u64,
+    /// How many of them greedy decoding would give.
+    pub greedy: u64,
+    /// Tokens of all prompts, start tokens counted, each prompt once.
+    pub prompt_tokens: u64,
+    /// How many of them were computed: the others lie in beginnings that prompts share.
+    pub prompt_tokens_fed: u64,
 }
 
 /// Adds up documents.
@@ -61,16 +96,24 @@ impl Tally {
         let nats_per_token = self.per_token.value();
         let bytes = (!self.without_bytes).then_some(&self.per_byte);
         let bits = |nats: f64| nats / std::f64::consts::LN_2;
+        let error = self.per_token.error(self.scored);
+        let interval = |nats: f64, error: f64| {
+            let t = student_quantile(0.975, self.scored as f64 - 1.0);
+            [libm::exp(nats - t * error), libm::exp(nats + t * error)]
+        };
         Summary {
             documents: self.documents,
             tokens: self.per_token.sizes as u64,
             bytes: bytes.map(|b| b.sizes as u64),
             sum: self.sum,
             nats_per_token,
-            nats_per_token_error: self.per_token.error(self.scored),
+            nats_per_token_error: error,
             bits_per_byte: bytes.and_then(Ratio::value).map(bits),
             bits_per_byte_error: bytes.and_then(|b| b.error(self.scored)).map(bits),
             perplexity: nats_per_token.map(libm::exp),
+            perplexity_interval: nats_per_token.zip(error).map(|(n, e)| interval(n, e)),
+            windows: None,
+            completions: None,
         }
     }
 }
@@ -146,6 +189,10 @@ mod tests {
         approx::assert_relative_eq!(s.bits_per_byte.unwrap(), r, max_relative = 1e-12);
         approx::assert_relative_eq!(s.bits_per_byte_error.unwrap(), se, max_relative = 1e-9);
         approx::assert_relative_eq!(s.perplexity.unwrap(), s.nats_per_token.unwrap().exp(), max_relative = 1e-14);
+        // t(0.975, 199) = 1.97196 (tables of Student's law).
+        let [low, high] = s.perplexity_interval.unwrap();
+        approx::assert_relative_eq!((high / low).ln() / 2.0, 1.97196 * s.nats_per_token_error.unwrap(), max_relative = 1e-5);
+        approx::assert_relative_eq!((high * low).sqrt(), s.perplexity.unwrap(), max_relative = 1e-12);
     }
 
     #[test]

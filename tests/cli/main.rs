@@ -4,6 +4,7 @@ mod merge;
 mod outputs;
 mod refusals;
 mod resume;
+mod score;
 
 use hilberg::rng::Rng;
 use hilberg::source::write_npy;
