@@ -102,12 +102,12 @@ const PACE: Pace = Pace { first_rows: 500, most_rows: 1000, target: Duration::fr
 fn measure(folder: &Path, plan: Plan, model: usize, groups: &[Vec<Text>], scorer: &mut Hashes) -> Result<Done> {
     let project = Project::open(folder, plan)?;
     let mut journal = Journal::open(&project.record_folder(model), project.plan.heading(model), ARITHMETIC, groups)?;
-    let task = Task { design: &project.plan.design, start: START, groups, shard: project.plan.shard };
+    let task = Task { design: &project.plan.design, start: START, groups, shard: project.plan.shard, least: 0 };
     run(scorer, task, &mut journal, PACE, &AtomicBool::new(false), &mut |_: &Done| {})
 }
 
 fn loaded(folder: &Path, model: usize) -> Sums {
-    Project::read(folder).unwrap().load(model).unwrap().sums
+    Project::read(folder).and_then(|p| p.load(model, p.plan.groups)).unwrap().sums
 }
 
 /// What `result.json` holds of a record.
@@ -250,7 +250,7 @@ fn an_unfinished_record_gives_its_complete_groups_and_more_chunks_extend_it() {
     let folder = tempfile::tempdir().unwrap();
     let ended = measure(folder.path(), plan(&design, 9, &["a"]), 0, &groups, &mut Hashes { interrupted: Some(3), ..Hashes::default() });
     assert!(matches!(ended, Err(Error::Interrupted)));
-    let recorded = Project::read(folder.path()).unwrap().load(0).unwrap();
+    let recorded = Project::read(folder.path()).unwrap().load(0, 9).unwrap();
     let complete = recorded.sums.groups.len();
     assert!((1..9).contains(&complete));
     assert_eq!(recorded.missing, (complete as u32..9).collect::<Vec<_>>());
@@ -303,7 +303,7 @@ fn what_two_machines_recorded_is_held_against_each_other() {
         p.shard = shard.map(|s| s.parse().unwrap());
         let project = Project::open(&folder.path().join(name), p).unwrap();
         let mut journal = Journal::open(&project.record_folder(0), project.plan.heading(0), arithmetic, &groups).unwrap();
-        let task = Task { design: &design, start: START, groups: &groups, shard: project.plan.shard };
+        let task = Task { design: &design, start: START, groups: &groups, shard: project.plan.shard, least: 0 };
         run(&mut Off { by, hashes: Hashes::default() }, task, &mut journal, PACE, &AtomicBool::new(false), &mut |_: &Done| {}).unwrap();
         assert_eq!(journal.unlike().count(), 0);
     };
@@ -313,7 +313,7 @@ fn what_two_machines_recorded_is_held_against_each_other() {
     make("d", Some("2/2"), "one", 0.25);
     let read = |names: &[&str]| {
         let project = Project::merged(&names.iter().map(|n| folder.path().join(n)).collect::<Vec<_>>()).unwrap();
-        project.load(0).map(|r| (project.notices(0, &r), r))
+        project.load(0, 6).map(|r| (project.notices(0, &r), r))
     };
     let (said, recorded) = read(&["a", "b"]).unwrap();
     assert_eq!((said.len(), recorded.twice), (0, Twice { trees: 6, unlike: 0, largest: 0.0 }));
@@ -425,8 +425,9 @@ fn what_the_model_cannot_do_is_said_before_anything_is_scored() {
     let said = |start: TokenId, design: &Design| {
         let mut journal = Journal::open(folder.path(), plan(design, 2, &["a"]).heading(0), ARITHMETIC, &groups).unwrap();
         let mut scorer = Hashes::default();
-        let e = run(&mut scorer, Task { design, start, groups: &groups, shard: None }, &mut journal, PACE, &AtomicBool::new(false), &mut |_: &Done| {})
-            .unwrap_err();
+        let e =
+            run(&mut scorer, Task { design, start, groups: &groups, shard: None, least: 0 }, &mut journal, PACE, &AtomicBool::new(false), &mut |_: &Done| {})
+                .unwrap_err();
         assert_eq!(scorer.calls, 0);
         e.to_string()
     };
@@ -434,8 +435,9 @@ fn what_the_model_cannot_do_is_said_before_anything_is_scored() {
     assert!(said(START, &Design { length: 65, ..d.clone() }).contains("longer than the model's 64 positions"));
     let mut journal = Journal::open(folder.path(), plan(&d, 2, &["a"]).heading(0), ARITHMETIC, &groups).unwrap();
     let flag = AtomicBool::new(true);
-    let e = run(&mut Hashes::default(), Task { design: &d, start: START, groups: &groups, shard: None }, &mut journal, PACE, &flag, &mut |_: &Done| {})
-        .unwrap_err();
+    let e =
+        run(&mut Hashes::default(), Task { design: &d, start: START, groups: &groups, shard: None, least: 0 }, &mut journal, PACE, &flag, &mut |_: &Done| {})
+            .unwrap_err();
     assert!(matches!(e, Error::Interrupted));
 }
 

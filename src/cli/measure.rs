@@ -70,6 +70,10 @@ pub struct MeasureArgs {
     /// `hilberg estimate` merges the folders
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
+    /// Stop once the standard error of direct at the largest ℓ and r = 2 is at most this, in nats, for every model: at the smallest number of groups, at
+    /// least 30, in their fixed order; --chunks is the most. Errors of a measurement that stopped so are slightly too low
+    #[arg(long, value_name = "NATS", conflicts_with = "shard")]
+    until_se: Option<f64>,
     /// Only say what it would take: tokens, time, memory, disk
     #[arg(long)]
     dry_run: bool,
@@ -129,7 +133,7 @@ pub fn run(args: &MeasureArgs) -> Result<()> {
     let needs_ngrams = args.estimators.contains(&Estimator::DirectNgram);
     let tokens = Tokens::read(&args.corpus, &corpus, &args.model, vocab)?;
     let (groups, not_used) = args.groups(&design, &tokens, &corpus)?;
-    let mut notices: Vec<String> = corpus.notices().iter().chain(tokens.notices()).cloned().chain(not_used).collect();
+    let notices: Vec<String> = corpus.notices().iter().chain(tokens.notices()).cloned().chain(not_used).collect();
     let own = (0..groups.len() as u32).filter(|&g| args.shard.is_none_or(|s| s.holds(g))).count();
     if let (Some(shard), 0) = (args.shard, own) {
         return Err(Error::input(format!("shard {shard} has no group: there are {}; ask for more --chunks or fewer shards", groups.len())));
@@ -145,37 +149,72 @@ pub fn run(args: &MeasureArgs) -> Result<()> {
     let identities = known.iter().map(|k| k.identity.clone()).collect();
     let mut plan = Plan::new(tokens.fingerprint.clone(), args.seed, design, groups.len() as u32, options, identities);
     plan.shard = args.shard;
+    plan.until_se = args.until_se;
     let project = Project::open(&args.out, plan)?;
     if needs_ngrams && project.ngrams()?.is_none() {
         project.write_ngrams(&count_ngrams(&tokens.all(&corpus)?))?;
     }
     drop(tokens);
-    let mut runs = Vec::new();
-    for (i, (mut model, k)) in open.into_iter().zip(&known).enumerate() {
-        let mut journal = Journal::open(&project.record_folder(i), project.plan.heading(i), &k.arithmetic, &groups)?;
-        for other in journal.unlike() {
-            let notice = format!("{} goes on by {} what {other} began; the two may differ in the last bits", k.identity.name, k.arithmetic);
-            eprintln!("note: {notice}");
-            notices.push(notice);
-        }
-        let mut meter = Meter::new(&k.identity.name, args.quiet);
-        let mut last = Done::default();
-        let flag = stop_flag();
-        let task = Task { design: &project.plan.design, start: k.identity.start, groups: &groups, shard: args.shard };
-        let scored = score_groups(&mut model.engine, task, &mut journal, args.pace(), &flag, &mut |done: &Done| {
-            last = *done;
-            meter.show(done);
-        });
-        meter.finish();
-        runs.push(told(k, &last));
-        if let Err(e) = scored {
-            log.write(&project, false, args.logged(runs, notices))?;
-            return Err(e);
-        }
+    let mut session = Session { args, project: &project, groups: &groups, known: &known, runs: Vec::new(), notices };
+    let scored = session.score(open);
+    let Session { runs, notices, .. } = session;
+    if let Err(e) = scored {
+        log.write(&project, false, args.logged(runs, notices))?;
+        return Err(e);
     }
     let report = report::estimate(&project)?;
     log.write(&project, true, args.logged(runs, notices))?;
     super::estimate::print(&report, project.folder(), args.json, args.quiet)
+}
+
+/// One run's scoring, and what is to be told of it.
+struct Session<'a> {
+    args: &'a MeasureArgs,
+    project: &'a Project,
+    groups: &'a [Vec<Text>],
+    known: &'a [Known],
+    runs: Vec<Value>,
+    notices: Vec<String>,
+}
+
+impl Session<'_> {
+    /// Scores with every model. Where the measurement ends at an error, all models score as many groups as the one that needs most: a model that has
+    /// stopped before is opened again.
+    fn score(&mut self, open: Vec<OpenModel>) -> Result<()> {
+        let (mut scored, mut least) = (Vec::new(), 0);
+        for (i, model) in open.into_iter().enumerate() {
+            least = self.score_by(i, model, least)?;
+            scored.push(least);
+        }
+        for (i, folder) in self.args.model.iter().enumerate().filter(|&(i, _)| scored[i] < least) {
+            self.score_by(i, open_model(&self.args.open, folder)?, least)?;
+        }
+        Ok(())
+    }
+
+    /// Scores with model `i`, and says how many groups are needed by now.
+    fn score_by(&mut self, i: usize, mut model: OpenModel, least: u32) -> Result<u32> {
+        let (known, plan) = (&self.known[i], &self.project.plan);
+        let mut journal = Journal::open(&self.project.record_folder(i), plan.heading(i), &known.arithmetic, self.groups)?;
+        if let Some(target) = self.args.until_se {
+            journal.watch(&plan.design, target)?;
+        }
+        for other in journal.unlike() {
+            let notice = format!("{} goes on by {} what {other} began; the two may differ in the last bits", known.identity.name, known.arithmetic);
+            eprintln!("note: {notice}");
+            self.notices.push(notice);
+        }
+        let mut meter = Meter::new(&known.identity.name, self.args.quiet);
+        let mut last = Done::default();
+        let task = Task { design: &plan.design, start: known.identity.start, groups: self.groups, shard: self.args.shard, least };
+        let scored = score_groups(&mut model.engine, task, &mut journal, self.args.pace(), &stop_flag(), &mut |done: &Done| {
+            last = *done;
+            meter.show(done);
+        });
+        meter.finish();
+        self.runs.push(told(known, &last));
+        scored.map(|_| journal.reached().unwrap_or(self.groups.len() as u32).max(least))
+    }
 }
 
 impl MeasureArgs {
@@ -238,6 +277,14 @@ impl MeasureArgs {
             && let Some(e) = self.estimators.iter().find(|e| same_tail.contains(e))
         {
             return Err(Error::input(format!("{e} cannot be had with --pairing published; leave it out of --estimators or take --pairing matched")));
+        }
+        if let Some(x) = self.until_se {
+            if !(x > 0.0 && x.is_finite()) {
+                return Err(Error::input(format!("--until-se {x} is no standard error in nats; give a number above 0")));
+            }
+            if !self.estimators.contains(&Estimator::Direct) || !ratios.contains(&2) {
+                return Err(Error::input("--until-se watches direct at the ratio 2; add direct to --estimators and 2 to --ratios, or leave it out"));
+            }
         }
         if self.estimators.contains(&Estimator::Profile) && !ratios.contains(&2) {
             return Err(Error::input("profile is defined for the ratio 2 alone; add 2 to --ratios or leave it out of --estimators"));
@@ -309,7 +356,8 @@ impl MeasureArgs {
             let told = json!({ "chunks": own * design.members(), "groups": own, "tokens": rows, "text_bytes": texts, "disk_bytes": disk, "models": each.collect::<Vec<_>>() });
             return say_json(&told);
         }
-        say(&format!("{own} groups of {} chunks of {} tokens; {rows} tokens to feed a model", design.members(), design.length))?;
+        let most = if self.until_se.is_some() { "at most " } else { "" };
+        say(&format!("{most}{own} groups of {} chunks of {} tokens; {rows} tokens to feed a model", design.members(), design.length))?;
         for (k, speed, memory) in models {
             let time = duration(rows as f64 / speed);
             say(&format!("{}: about {time} at {speed:.0} tokens/s (one text timed); {:.1} MB for weights and a wave", k.identity.name, memory as f64 / 1e6))?;

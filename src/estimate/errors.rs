@@ -20,9 +20,9 @@
 //! Intervals: Student's, mean ± t·√V with one degree of freedom less than units; percentile and BCa (Efron 1987) of the resamples, both
 //! at levels widened from normal to Student quantiles (Hesterberg 2015), acceleration from the S_u.
 
+use super::Sums;
 use super::contribution::Contributions;
 use super::special::{normal_cdf, normal_quantile, student_quantile};
-use super::{Group, Sums};
 use crate::rng::Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -106,7 +106,7 @@ pub struct Resamples {
 impl Resamples {
     /// Errors and resamples of contributions whose groups are those of `sums`.
     pub fn new(sums: &Sums, contributions: &Contributions, how: Resampling) -> Self {
-        let layout = Layout::new(&sums.groups);
+        let layout = Layout::new(sums.groups.iter().map(|g| g.members.iter().map(|m| m.document).collect()));
         let (groups, cells) = (contributions.groups, contributions.cells.len());
         let mean = contributions.means();
         let mut residual = contributions.values.clone();
@@ -189,6 +189,13 @@ impl Resamples {
     }
 }
 
+/// The standard error of the mean of `values`, one a group, where the groups are of these documents: the one that [`Resamples`] reports.
+pub(super) fn standard_error(documents: &[Vec<u32>], values: &[f64]) -> Option<f64> {
+    let mean = values.iter().fold(0.0, |sum, v| sum + v) / values.len() as f64;
+    let residual: Vec<f64> = values.iter().map(|v| v - mean).collect();
+    Layout::new(documents.iter().cloned()).variance(&residual, 1).map(|v| v[0].sqrt())
+}
+
 /// Resampled means: each resample has a stream of its own, so that threads change nothing.
 fn draw(mean: &[f64], influence: &[f64], shared_error: &[f64], units: usize, how: Resampling) -> Vec<f64> {
     let cells = mean.len();
@@ -234,22 +241,20 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(groups: &[Group]) -> Self {
-        let mut ids: Vec<u32> = groups.iter().flat_map(|g| g.members.iter().map(|m| m.document)).collect();
+    /// From the documents of every group.
+    fn new(groups: impl Iterator<Item = Vec<u32>>) -> Self {
+        let groups: Vec<Vec<u32>> = groups.collect();
+        let mut ids: Vec<u32> = groups.iter().flatten().copied().collect();
         ids.sort_unstable();
         ids.dedup();
-        let mut members = vec![Vec::new(); ids.len()];
-        let documents = groups
-            .iter()
-            .enumerate()
-            .map(|(g, group)| {
-                let mut d: Vec<usize> = group.members.iter().map(|m| ids.partition_point(|&x| x < m.document)).collect();
-                d.sort_unstable();
-                d.dedup();
-                d.iter().for_each(|&d| members[d].push(g));
-                d
-            })
-            .collect();
+        let (mut members, mut documents) = (vec![Vec::new(); ids.len()], Vec::with_capacity(groups.len()));
+        for (g, group) in groups.into_iter().enumerate() {
+            let mut d: Vec<usize> = group.into_iter().map(|document| ids.partition_point(|&x| x < document)).collect();
+            d.sort_unstable();
+            d.dedup();
+            d.iter().for_each(|&d| members[d].push(g));
+            documents.push(d);
+        }
         Layout { members, documents }
     }
 
@@ -289,7 +294,7 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::super::contribution::{Cell, Estimator};
-    use super::super::{Member, Pairing};
+    use super::super::{Group, Member, Pairing};
     use super::*;
 
     /// Groups of the given documents, with given contributions to a single cell.

@@ -10,6 +10,7 @@ mod errors;
 mod fit;
 mod ngram;
 pub mod special;
+mod stopping;
 
 pub use analysis::{Analysis, Note, Options, Point, SATURATED, Skipped, TOO_FEW_DOCUMENTS, analyse};
 pub use contribution::{Cell, Contributions, Estimator, NgramCorrection};
@@ -17,3 +18,4 @@ pub use data::{Group, Marginal, Member, Pairing, Sums};
 pub use errors::{ErrorModel, Interval, Intervals, Resamples, Resampling};
 pub use fit::{Fit, FitRange, Quantity, Unfitted};
 pub use ngram::{CountOfCounts, FOLDS, MAX_N, NgramCounts, NgramEntropies, NgramEntropy, count_ngrams, grassberger, plug_in};
+pub use stopping::{FEWEST_GROUPS, Stopping};

@@ -5,7 +5,8 @@
 //! computed it.
 
 use super::part::{self, Heading, Row};
-use super::plan::Text;
+use super::plan::{Design, Text};
+use super::until::Watch;
 use crate::error::{Error, Result};
 use crate::files;
 use std::collections::BTreeSet;
@@ -21,6 +22,7 @@ pub struct Journal {
     next: u32,
     done: BTreeSet<(u32, u32)>,
     unlike: BTreeSet<String>,
+    watch: Option<Watch>,
 }
 
 impl Journal {
@@ -32,8 +34,15 @@ impl Journal {
     pub fn open(folder: &Path, heading: Heading, arithmetic: &str, groups: &[Vec<Text>]) -> Result<Self> {
         fs::create_dir_all(folder).map_err(Error::io(folder))?;
         files::remove_partial(folder)?;
-        let mut journal =
-            Journal { folder: folder.to_path_buf(), heading, arithmetic: arithmetic.into(), next: 0, done: BTreeSet::new(), unlike: BTreeSet::new() };
+        let mut journal = Journal {
+            folder: folder.to_path_buf(),
+            heading,
+            arithmetic: arithmetic.into(),
+            next: 0,
+            done: BTreeSet::new(),
+            unlike: BTreeSet::new(),
+            watch: None,
+        };
         for (number, path) in parts(folder)? {
             let part = part::read(&path)?;
             if part.heading != journal.heading {
@@ -67,6 +76,24 @@ impl Journal {
         self.unlike.iter().map(String::as_str)
     }
 
+    /// From now on [`Journal::reached`] tells after how many groups the standard error of direct I is at most `target` nats (see [`Stopping`](crate::estimate::Stopping)).
+    ///
+    /// # Errors
+    /// A part that can no longer be read.
+    pub fn watch(&mut self, design: &Design, target: f64) -> Result<()> {
+        let mut watch = Watch::new(design, target);
+        for (_, path) in parts(&self.folder)? {
+            part::read(&path)?.rows.iter().for_each(|row| watch.take(row));
+        }
+        self.watch = Some(watch);
+        Ok(())
+    }
+
+    /// The number of groups that are enough, once they are recorded; `None` before, and where nothing is watched for.
+    pub fn reached(&self) -> Option<u32> {
+        self.watch.as_ref().and_then(Watch::reached)
+    }
+
     /// Adds a part.
     ///
     /// # Errors
@@ -85,6 +112,9 @@ impl Journal {
         files::write_whole(&path, fill)?;
         self.next += 1;
         self.done.extend(rows.iter().map(|r| (r.tree.group, r.tree.member)));
+        if let Some(watch) = &mut self.watch {
+            rows.iter().for_each(|row| watch.take(row));
+        }
         Ok(())
     }
 }

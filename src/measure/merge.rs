@@ -116,10 +116,12 @@ impl Project {
 fn different(first: &Plan, other: &Plan) -> Option<super::project::Difference> {
     let models = |p: &Plan| p.models.len().to_string();
     let named = |p: &Plan| p.options.estimators.iter().map(|e| e.name()).collect::<Vec<_>>().join(",");
+    let until = |p: &Plan| p.until_se.map_or("none".into(), |x| x.to_string());
     let options = |p: &Plan| format!("{:?}", (p.options.ngram, p.options.resampling, p.options.fit));
     first
         .difference(other)
         .or_else(|| differs("number of models", models(first), models(other)))
         .or_else(|| differs("set of --estimators", named(first), named(other)))
         .or_else(|| differs("set of options", options(first), options(other)))
+        .or_else(|| differs("--until-se", until(first), until(other)))
 }

@@ -15,11 +15,12 @@ mod project;
 mod recorded;
 mod run;
 mod shard;
+mod until;
 
 pub use journal::Journal;
 pub use part::{Heading, Row};
 pub use plan::{Bytes, Collector, Design, FIRST, Planned, Terms, Text, TreeRecord};
-pub use project::{ModelIdentity, Plan, Project};
+pub use project::{ModelIdentity, Plan, Project, Stop};
 pub use recorded::{Recorded, Twice, load};
 pub use run::{Done, Pace, Progress, Task, run};
 pub use shard::Shard;

@@ -7,7 +7,7 @@
 use crate::corpus::TokenizedDocument;
 use crate::engine::Sink;
 use crate::error::{Error, Result};
-use crate::estimate::{Estimator, Pairing};
+use crate::estimate::{Estimator, Pairing, Sums};
 use crate::forest::{Forest, Readout, Slot, SlotValue, SpanId, TokenId, Waves};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -130,6 +130,11 @@ impl Design {
             return Err(Error::input("--pairing published takes one foreign tail a trunk; leave --foreign out"));
         }
         Ok(())
+    }
+
+    /// Sums of this design over no group.
+    pub(super) fn no_sums(&self) -> Sums {
+        Sums { pairing: self.pairing, length: self.length, splits: self.splits.clone(), ratios: self.ratios.clone(), groups: Vec::new() }
     }
 
     /// Chunks of a group.

@@ -6,7 +6,7 @@ use super::recorded::{Recorded, load};
 use super::shard::Shard;
 use crate::corpus::Fingerprint;
 use crate::error::{Error, Result};
-use crate::estimate::{NgramCounts, Options, Pairing};
+use crate::estimate::{NgramCounts, Options, Pairing, Stopping};
 use crate::files;
 use crate::forest::TokenId;
 use serde::{Deserialize, Serialize};
@@ -58,10 +58,25 @@ pub struct Plan {
     /// Which of these groups this folder's latest run scores, where it does not score all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<Shard>,
+    /// Where fewer groups are enough: once the standard error of direct I at the largest ℓ and r = 2 is at most this, in nats, for every model
+    /// (see [`Stopping`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_se: Option<f64>,
     /// What is estimated.
     pub options: Options,
     /// The models, in the order of the report.
     pub models: Vec<ModelIdentity>,
+}
+
+/// Where a measurement stopped that was to go on until its error is small enough.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Stop {
+    /// The standard error of direct I at the largest ℓ and r = 2 that was to be reached, in nats.
+    pub target: f64,
+    /// Groups that are used, of every model.
+    pub groups: u32,
+    /// Whether all models reached it; otherwise these are all groups.
+    pub reached: bool,
 }
 
 /// What differs between two measurements, in words.
@@ -84,7 +99,7 @@ impl Difference {
 impl Plan {
     /// A plan of the present format for all groups.
     pub fn new(corpus: Fingerprint, seed: u64, design: Design, groups: u32, options: Options, models: Vec<ModelIdentity>) -> Self {
-        Plan { format: FORMAT, corpus, seed, design, groups, shard: None, options, models }
+        Plan { format: FORMAT, corpus, seed, design, groups, shard: None, until_se: None, options, models }
     }
 
     /// What every part of model `index` says of itself, whichever machine computed it.
@@ -221,16 +236,36 @@ impl Project {
         folder.join(format!("model-{index}-{name}")).join("record")
     }
 
-    /// Reads what model `index` has recorded.
+    /// Where the plan says when to stop: the number of groups that are used, which is the largest that a model needs, and whether every model's error
+    /// was reached by then.
+    ///
+    /// # Errors
+    /// As [`Project::load`].
+    pub fn stop(&self) -> Result<Option<Stop>> {
+        let Some(target) = self.plan.until_se else { return Ok(None) };
+        let mut stop = Stop { target, groups: 0, reached: true };
+        for model in 0..self.plan.models.len() {
+            let recorded = self.load(model, self.plan.groups)?;
+            let mut rule = Stopping::new(target);
+            // A gap ends the order, since the rule knows only what comes before a group.
+            let unbroken = recorded.missing.first().map_or(recorded.sums.groups.len(), |&g| g as usize);
+            (0..unbroken).for_each(|g| rule.take(&recorded.sums, g));
+            stop.reached &= rule.reached().is_some();
+            stop.groups = stop.groups.max(rule.reached().map_or(self.plan.groups, |n| n as u32));
+        }
+        Ok(Some(stop))
+    }
+
+    /// Reads what model `index` has recorded of the first `groups` groups.
     ///
     /// # Errors
     /// No record; otherwise as [`load`](super::load).
-    pub fn load(&self, index: usize) -> Result<Recorded> {
+    pub fn load(&self, index: usize, groups: u32) -> Result<Recorded> {
         let there: Vec<PathBuf> = self.folders.iter().map(|f| self.record_in(f, index)).filter(|f| f.is_dir()).collect();
         if there.is_empty() {
             return Err(Error::file(self.record_folder(index), "there is no record; start the measurement again to make it"));
         }
-        load(&there, &self.plan.heading(index), &self.plan.design, self.plan.groups)
+        load(&there, &self.plan.heading(index), &self.plan.design, groups)
     }
 
     /// Stores n-gram counts.

@@ -71,9 +71,9 @@ pub fn load(folders: &[PathBuf], heading: &Heading, design: &Design, groups: u32
                 None => without = true,
             }
         }
-        complete.push(Group { members: members_of(design, rows) });
+        complete.push(group_of(design, rows));
     }
-    let sums = Sums { pairing: design.pairing, length: design.length, splits: design.splits.clone(), ratios: design.ratios.clone(), groups: complete };
+    let sums = Sums { groups: complete, ..design.no_sums() };
     let bytes_per_token = (!without && tokens > 0).then(|| bytes as f64 / tokens as f64);
     Ok(Recorded { sums, missing, bytes_per_token, arithmetic, twice })
 }
@@ -131,8 +131,8 @@ fn distance(a: &Row, b: &Row) -> Option<f64> {
     })
 }
 
-/// A group's members out of its trees: cross sums lie with the head that they were scored under and belong to the tail.
-fn members_of(design: &Design, rows: Vec<Row>) -> Vec<Member> {
+/// A group out of its trees: cross sums lie with the head that they were scored under and belong to the tail.
+pub(super) fn group_of(design: &Design, rows: Vec<Row>) -> Group {
     let (splits, ratios) = (design.splits.len(), design.ratios.len());
     let mut cross: Vec<Vec<Vec<Vec<f64>>>> = vec![Vec::new(); rows.len()];
     for (head, row) in rows.iter().enumerate() {
@@ -141,12 +141,10 @@ fn members_of(design: &Design, rows: Vec<Row>) -> Vec<Member> {
             cross[tail].push(sums.chunks(ratios).map(<[f64]>::to_vec).collect());
         }
     }
-    rows.into_iter()
-        .zip(cross)
-        .map(|(row, cross)| {
-            let marginal = row.tree.marginal.chunks(FIRST + ratios);
-            let marginal = marginal.map(|m| Marginal { first: std::array::from_fn(|n| m[n]), by_ratio: m[FIRST..].to_vec() }).collect();
-            Member { document: row.document, trunk: row.tree.trunk, marginal, cross }
-        })
-        .collect()
+    let members = rows.into_iter().zip(cross).map(|(row, cross)| {
+        let marginal = row.tree.marginal.chunks(FIRST + ratios);
+        let marginal = marginal.map(|m| Marginal { first: std::array::from_fn(|n| m[n]), by_ratio: m[FIRST..].to_vec() }).collect();
+        Member { document: row.document, trunk: row.tree.trunk, marginal, cross }
+    });
+    Group { members: members.collect() }
 }

@@ -68,14 +68,17 @@ pub struct Task<'a> {
     pub groups: &'a [Vec<Text>],
     /// Which of them; `None` for all.
     pub shard: Option<Shard>,
+    /// Where the journal watches for an error: groups that are scored even if fewer are enough.
+    pub least: u32,
 }
 
-/// Scores every tree of the task that the journal does not hold yet, in the order of groups and members.
+/// Scores every tree of the task that the journal does not hold yet, in the order of groups and members. Where the journal watches for an error
+/// (see [`Journal::watch`]) it ends once that is reached, and groups that were scored beyond stay in the record.
 ///
 /// # Errors
 /// [`Error::Interrupted`] once `interrupt` is set, with all finished waves recorded; whatever the scorer or the file system refuses.
 pub fn run(scorer: &mut dyn Scorer, task: Task<'_>, journal: &mut Journal, pace: Pace, interrupt: &AtomicBool, progress: &mut dyn Progress) -> Result<Done> {
-    let Task { design, start, groups, shard } = task;
+    let Task { design, start, groups, shard, least } = task;
     check(scorer, start, design)?;
     let rows = design.rows()?;
     let own = (0..groups.len() as u32).filter(|&g| shard.is_none_or(|s| s.holds(g)));
@@ -86,7 +89,13 @@ pub fn run(scorer: &mut dyn Scorer, task: Task<'_>, journal: &mut Journal, pace:
     progress.wave(&done);
     let mut budget = pace.first_rows;
     let mut left = &left[..];
-    while !left.is_empty() {
+    loop {
+        if let Some(enough) = journal.reached() {
+            left = &left[..left.partition_point(|t| t.0 < enough.max(least))];
+        }
+        if left.is_empty() {
+            break;
+        }
         if interrupt.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
@@ -104,6 +113,10 @@ pub fn run(scorer: &mut dyn Scorer, task: Task<'_>, journal: &mut Journal, pace:
         progress.wave(&done);
         // At most four times more at once, since the first waves also pay for what happens once.
         budget = ((fed as f64 * (pace.target.as_secs_f64() / seconds.max(1e-9)).clamp(0.25, 4.0)) as usize).max(1);
+    }
+    if (done.trees, done.rows) != (done.trees_total, done.rows_total) {
+        (done.trees_total, done.rows_total) = (done.trees, done.rows);
+        progress.wave(&done);
     }
     Ok(done)
 }

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::estimate::{Analysis, NgramEntropies, Pairing, analyse};
 use crate::files;
 use crate::forest::TokenId;
-use crate::measure::{Design, Project, Shard};
+use crate::measure::{Design, Project, Shard, Stop};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::Path;
@@ -40,6 +40,9 @@ pub struct Report {
     /// The shard whose groups these are, where they are not all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shard: Option<Shard>,
+    /// Where it stopped, if it was to stop at an error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until_se: Option<Stop>,
     /// By model, in the order of the plan.
     pub models: Vec<ModelResult>,
     /// What is to be said of a record from several machines (see [`Project::notices`]): no result depends on it.
@@ -73,9 +76,11 @@ pub fn estimate(project: &Project) -> Result<Report> {
 pub fn compute(project: &Project, reading: Reading) -> Result<Report> {
     let plan = &project.plan;
     let ngrams = project.ngrams()?.map(|counts| NgramEntropies::from_counts(&counts));
+    let until_se = project.stop()?;
+    let groups = until_se.map_or(plan.groups, |s| s.groups);
     let (mut models, mut notices) = (Vec::with_capacity(plan.models.len()), Vec::new());
     for (i, model) in plan.models.iter().enumerate() {
-        let recorded = project.load(i)?;
+        let recorded = project.load(i, groups)?;
         notices.extend(project.notices(i, &recorded));
         if recorded.sums.groups.is_empty() {
             let what = format!("no group of {} is complete yet; start the measurement again to go on", model.name);
@@ -101,7 +106,7 @@ pub fn compute(project: &Project, reading: Reading) -> Result<Report> {
         design.pairing = Pairing::Published;
     }
     let shard = plan.shard.filter(|_| models.iter().any(|m| m.incomplete_groups > 0));
-    Ok(Report { corpus: plan.corpus.clone(), seed: plan.seed, design, shard, models, notices })
+    Ok(Report { corpus: plan.corpus.clone(), seed: plan.seed, design, shard, until_se, models, notices })
 }
 
 impl Report {

@@ -55,6 +55,10 @@ fn of_model(report: &Report, model: &ModelResult) -> String {
         }
         None => {}
     }
+    if let Some(stop) = report.until_se {
+        let told = if stop.reached { "is reached by" } else { "is not reached by all" };
+        let _ = writeln!(out, "  a standard error of {} nats for direct at the largest ℓ {told} {} groups", stop.target, stop.groups);
+    }
     let level = a.options.resampling.level * 100.0;
     for &ratio in &report.design.ratios {
         let shown: Vec<Estimator> = Estimator::ALL.into_iter().filter(|&e| a.points.iter().any(|p| (p.estimator, p.ratio) == (e, ratio))).collect();

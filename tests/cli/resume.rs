@@ -141,6 +141,59 @@ fn told_estimate(out: &Path, like: &Path) {
 }
 
 #[test]
+fn a_measurement_until_an_error_stops_at_the_same_group_however_it_is_run() {
+    let folder = TempDir::new().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let corpus = at("texts.npy");
+    tokens(&corpus, 240, 64, 331, 7);
+    let run = |out: &str, more: &[&str]| {
+        let models = args!["measure", "--quiet", "-m", fixture("llama"), "-m", fixture("mamba2"), corpus, "--out", at(out)];
+        command([models, args!["--length", "64", "--estimators", "direct"; more]].concat())
+    };
+    let ended = |out: &str, more: &[&str]| assert!(run(out, more).status().unwrap().success());
+    let json = |out: &str| -> Value { serde_json::from_slice(&fs::read(at(out).join("result.json")).unwrap()).unwrap() };
+    let last = |model: &Value| model["analysis"]["points"].as_array().unwrap().last().unwrap()["se"].as_f64().unwrap();
+    ended("whole", &["--chunks", "240"]);
+    // An error that the first model has after about half of the groups.
+    let target = (last(&json("whole")["models"][0]) * 2f64.sqrt()).to_string();
+    let until = |waves: &'static str| ["--chunks", "240", "--until-se", &target, "--wave-rows", waves];
+    let go = |out: &str, waves| ended(out, &until(waves));
+    go("small", "250");
+    go("large", "9000");
+    let result = fs::read(at("small/result.json")).unwrap();
+    assert!(result == fs::read(at("large/result.json")).unwrap());
+    let stop = &json("small")["until_se"];
+    let groups = stop["groups"].as_u64().unwrap();
+    assert!(stop["reached"] == true && (30..120).contains(&groups), "{stop}");
+    for model in json("small")["models"].as_array().unwrap() {
+        assert!(last(model) <= target.parse().unwrap() && model["analysis"]["groups"] == groups && model["incomplete_groups"] == 0);
+    }
+    // It is what the same number of chunks gives.
+    ended("counted", &["--chunks", &(2 * groups).to_string()]);
+    assert_eq!(json("counted")["models"], json("small")["models"]);
+
+    let mut rng = Rng::new(5, 0);
+    for n in 0..4 {
+        let mut child = run("broken", &until("400")).stderr(Stdio::null()).spawn().unwrap();
+        let started = wait_until(&mut child, || at("broken").join("model-0-llama/record/part-000000.parquet").exists());
+        assert!(started || n > 0);
+        sleep(Duration::from_micros(rng.below(400_000)));
+        signal(&child, "KILL");
+        child.wait().unwrap();
+    }
+    go("broken", "400");
+    assert!(result == fs::read(at("broken/result.json")).unwrap());
+    // An error that no number of chunks here reaches: all are used, and it is said.
+    let far = told(args!["measure", "--quiet", "-m", fixture("llama"), corpus, "--out", at("far"), "--length", "64", "--chunks", "80", "--until-se", "1e-9"]);
+    assert!(far.contains("is not reached by all 40 groups"), "{far}");
+    for more in
+        [&["--until-se=1", "--estimators", "vclub"] as &[&str], &["--until-se=1", "--ratios", "3"], &["--until-se=-1"], &["--until-se=1", "--shard=1/2"]]
+    {
+        refused(args!["measure", "--quiet", "-m", fixture("llama"), corpus, "--out", at("none"), "--length", "64"; more], &["--until-se"]);
+    }
+}
+
+#[test]
 fn another_measurement_is_not_mixed_in() {
     let (folder, corpus) = small();
     let out = folder.path().join("out");

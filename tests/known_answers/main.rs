@@ -48,7 +48,8 @@ fn measure(process: AnyProcess, scorer: &mut dyn Scorer, design: &Design, groups
         AnyProcess::Markov(p) => p.start_token(),
         AnyProcess::SantaFe(p) => p.start_token(),
     };
-    run(scorer, Task { design, start, groups: &texts, shard: None }, &mut journal, Pace::default(), &AtomicBool::new(false), &mut |_: &Done| {}).unwrap();
+    run(scorer, Task { design, start, groups: &texts, shard: None, least: 0 }, &mut journal, Pace::default(), &AtomicBool::new(false), &mut |_: &Done| {})
+        .unwrap();
     let recorded = load(&[folder.path().to_path_buf()], &heading, design, groups as u32).unwrap();
     assert_eq!(recorded.missing, [] as [u32; 0]);
     recorded.sums
