@@ -76,6 +76,7 @@ fn texts(design: &Design, groups: usize, seed: u64) -> Vec<Vec<Text>> {
     let text = |n: usize, rng: &mut Rng| Text {
         document: n as u32,
         document_id: format!("Büch {n}.txt"),
+        label: None,
         token_offset: rng.below(1000),
         bytes: (!n.is_multiple_of(3)).then(|| Bytes { offset: rng.below(5000), lengths: marks.iter().map(|m| 4 * m).collect() }),
         tokens: (0..design.length).map(|_| 1 + rng.below(VOCAB as u64 - 1) as TokenId).collect(),
@@ -442,6 +443,54 @@ fn what_the_model_cannot_do_is_said_before_anything_is_scored() {
 }
 
 #[test]
+fn labels_have_results_of_their_own() {
+    let estimators = [Estimator::Direct, Estimator::Vclub];
+    let d = design(Pairing::Matched, 1, &estimators);
+    let mut groups = texts(&d, 9, 4);
+    // Groups 0, 3, 6 and 1, 4, 7 of two labels, one group of a third; group 5 has none, group 8 two.
+    for (g, group) in groups.iter_mut().enumerate() {
+        let labels = [["b", "b"], ["é, a", "é, a"]];
+        for (m, text) in group.iter_mut().enumerate() {
+            text.label = match g {
+                2 => Some("one".into()),
+                5 => None,
+                8 => Some(labels[m][m].into()),
+                _ => Some(labels[g % 3][m].into()),
+            };
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut p = plan(&d, 9, &["a"]);
+    p.options.estimators = estimators.to_vec();
+    measure(folder.path(), p.clone(), 0, &groups, &mut Hashes::default()).unwrap();
+    let project = Project::read(folder.path()).unwrap();
+    let recorded = project.load(0, 9).unwrap();
+    let labels: Vec<&str> = recorded.labels.iter().map(|l| l.as_deref().unwrap_or("-")).collect();
+    assert_eq!(labels, ["b", "é, a", "one", "b", "é, a", "-", "b", "é, a", "-"]);
+    let report = report::estimate(&project).unwrap();
+    let of = &report.models[0].labels;
+    assert_eq!(of.iter().map(|l| (l.label.as_str(), l.groups)).collect::<Vec<_>>(), [("b", 3), ("one", 1), ("é, a", 3)]);
+    for (label, first) in [(0, 0), (2, 1)] {
+        let own = Sums { groups: (0..3).map(|i| recorded.sums.groups[first + 3 * i].clone()).collect(), ..recorded.sums.clone() };
+        assert_eq!(of[label].analysis, Some(analyse(&own, &p.options, None).unwrap()));
+    }
+    assert_eq!((&of[1].analysis, report.models[0].analysis.groups), (&None, 9));
+    let table = report::table(&report);
+    assert!(table.contains("\na, b: 6 documents, 6 chunks of 48 tokens, 3 groups\n") && table.contains("\na, one: 1 group, too few"), "{table}");
+    // Seven cells of direct and of vCLUB, of all groups and of two labels.
+    assert_eq!(report.csv().lines().count(), 1 + 3 * 14);
+    assert!(report.csv().contains("\na,,direct,2,2,") && report.csv().contains("\na,\"é, a\",vclub,3,16,"), "{}", report.csv());
+    let json: serde_json::Value = serde_json::from_slice(&fs::read(folder.path().join("result.json")).unwrap()).unwrap();
+    assert_eq!((json["models"][0]["labels"][0]["label"].as_str(), json["models"][0]["labels"][1]["analysis"].is_null()), (Some("b"), true));
+    // A chunk of another label is another one.
+    groups[0][0].label = None;
+    let other = folder.path().join("other");
+    measure(&other, p, 0, &groups, &mut Hashes::default()).unwrap();
+    let said = Project::merged(&[folder.path().to_path_buf(), other]).unwrap().load(0, 9).unwrap_err().to_string();
+    assert!(said.contains("chunk 0 of group 0 is another text than in another part"), "{said}");
+}
+
+#[test]
 fn results_follow_from_the_record_alone() {
     let estimators = [Estimator::Direct, Estimator::Vclub, Estimator::Profile];
     let d = design(Pairing::Matched, 1, &estimators);
@@ -458,7 +507,7 @@ fn results_follow_from_the_record_alone() {
     let first = files();
     // Seven cells of direct and of vCLUB (24 fits no ratio 3), four of the profile, per model.
     assert_eq!(report.csv().lines().count(), 1 + 2 * (7 + 7 + 4));
-    assert!(report.csv().contains("\n\"b, c\",profile,2,24,"));
+    assert!(report.csv().contains("\n\"b, c\",,profile,2,24,"));
     let json: serde_json::Value = serde_json::from_slice(&first[0]).unwrap();
     assert_eq!(json["models"][1]["name"], "b, c");
     assert_eq!(json["models"][0]["analysis"]["points"].as_array().unwrap().len(), 18);

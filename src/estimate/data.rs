@@ -63,6 +63,11 @@ impl Sums {
         split as u64 * ratio as u64 <= self.length as u64
     }
 
+    /// The same design without a group.
+    pub fn with_no_group(&self) -> Sums {
+        Sums { pairing: self.pairing, length: self.length, splits: self.splits.clone(), ratios: self.ratios.clone(), groups: Vec::new() }
+    }
+
     /// The same texts under published pairing: of each matched pair (a, b) the joint term of a, the marginal and cross terms of b. For
     /// comparing the two pairings' errors on one record. `None` where the groups are not matched pairs.
     pub fn as_published(&self) -> Option<Sums> {

@@ -7,6 +7,7 @@
 //! | group, member | int32 | which tree |
 //! | document | int32 | index of the chunk's document in the corpus |
 //! | document_id | string | its name |
+//! | label | string or null | the document's label, where the corpus gives it one |
 //! | token_offset | int64 | the chunk's first token in the document |
 //! | byte_offset | int64 or null | its first byte; null where the document came as tokens |
 //! | bytes | list of int32 | bytes of the first n tokens, n at each of `marks`; empty likewise |
@@ -36,7 +37,7 @@ use std::sync::Arc;
 use twox_hash::xxhash3_128::Hasher;
 
 const SCHEMA: &str = "message tree {
-  required int32 group; required int32 member; required int32 document; required binary document_id (STRING);
+  required int32 group; required int32 member; required int32 document; required binary document_id (STRING); optional binary label (STRING);
   required int64 token_offset; optional int64 byte_offset;
   required group bytes (LIST) { repeated group list { required int32 element; } }
   required group trunk (LIST) { repeated group list { required float element; } }
@@ -53,6 +54,8 @@ pub struct Row {
     pub document: u32,
     /// Its name.
     pub document_id: String,
+    /// Its label, if it has one.
+    pub label: Option<String>,
     /// First token of the chunk in it.
     pub token_offset: u64,
     /// First byte, where there are bytes.
@@ -65,7 +68,15 @@ impl Row {
     /// Joins a tree's values with its chunk.
     pub fn new(tree: TreeRecord, text: &Text) -> Self {
         let (byte_offset, bytes) = text.bytes.as_ref().map_or((None, Vec::new()), |b| (Some(b.offset), b.lengths.clone()));
-        Row { tree, document: text.document, document_id: text.document_id.clone(), token_offset: text.token_offset, byte_offset, bytes }
+        Row {
+            tree,
+            document: text.document,
+            document_id: text.document_id.clone(),
+            label: text.label.clone(),
+            token_offset: text.token_offset,
+            byte_offset,
+            bytes,
+        }
     }
 }
 
@@ -109,9 +120,9 @@ pub fn write(file: &mut PendingFile, heading: &Heading, arithmetic: &str, rows: 
     scalar::<Int32Type>(&mut group, rows.iter().map(|r| r.tree.member as i32).collect())?;
     scalar::<Int32Type>(&mut group, rows.iter().map(|r| r.document as i32).collect())?;
     scalar::<ByteArrayType>(&mut group, rows.iter().map(|r| ByteArray::from(r.document_id.as_str())).collect())?;
+    optional::<ByteArrayType, _>(&mut group, rows, |r| r.label.as_deref().map(ByteArray::from))?;
     scalar::<Int64Type>(&mut group, rows.iter().map(|r| r.token_offset as i64).collect())?;
-    let present: Vec<i16> = rows.iter().map(|r| r.byte_offset.is_some() as i16).collect();
-    column::<Int64Type>(&mut group, &rows.iter().filter_map(|r| r.byte_offset.map(|b| b as i64)).collect::<Vec<_>>(), Some(&present), None)?;
+    optional::<Int64Type, _>(&mut group, rows, |r| r.byte_offset.map(|b| b as i64))?;
     list::<Int32Type, _>(&mut group, rows, |r| r.bytes.iter().map(|&b| b as i32).collect())?;
     list::<FloatType, _>(&mut group, rows, |r| r.tree.trunk.clone())?;
     list::<DoubleType, _>(&mut group, rows, |r| r.tree.marginal.clone())?;
@@ -122,6 +133,16 @@ pub fn write(file: &mut PendingFile, heading: &Heading, arithmetic: &str, rows: 
 
 fn scalar<T: DataType>(group: &mut SerializedRowGroupWriter<'_, &mut PendingFile>, values: Vec<T::T>) -> Result<(), ParquetError> {
     column::<T>(group, &values, None, None)
+}
+
+fn optional<T: DataType, F: Fn(&Row) -> Option<T::T>>(
+    group: &mut SerializedRowGroupWriter<'_, &mut PendingFile>,
+    rows: &[Row],
+    of: F,
+) -> Result<(), ParquetError> {
+    let values: Vec<Option<T::T>> = rows.iter().map(of).collect();
+    let present: Vec<i16> = values.iter().map(|v| v.is_some() as i16).collect();
+    column::<T>(group, &values.into_iter().flatten().collect::<Vec<_>>(), Some(&present), None)
 }
 
 fn list<T: DataType, F: Fn(&Row) -> Vec<T::T>>(group: &mut SerializedRowGroupWriter<'_, &mut PendingFile>, rows: &[Row], of: F) -> Result<(), ParquetError> {
@@ -190,24 +211,22 @@ fn parse(file: File) -> Result<(Part, String), ParquetError> {
     let members = read_scalar::<Int32Type>(group, 1, n)?;
     let documents = read_scalar::<Int32Type>(group, 2, n)?;
     let names = read_scalar::<ByteArrayType>(group, 3, n)?;
-    let tokens = read_scalar::<Int64Type>(group, 4, n)?;
-    let (bytes_at, present, _) = read_column::<Int64Type>(group, 5, n)?;
-    let lengths = read_list::<Int32Type>(group, 6, n)?;
-    let trunks = read_list::<FloatType>(group, 7, n)?;
-    let marginals = read_list::<DoubleType>(group, 8, n)?;
-    let crosses = read_list::<DoubleType>(group, 9, n)?;
-    if present.len() != n || present.iter().filter(|&&d| d == 1).count() != bytes_at.len() {
-        return Err(general("its rows are of different number"));
-    }
-    let mut bytes_at = bytes_at.into_iter();
+    let labels = read_optional::<ByteArrayType>(group, 4, n)?;
+    let tokens = read_scalar::<Int64Type>(group, 5, n)?;
+    let bytes_at = read_optional::<Int64Type>(group, 6, n)?;
+    let lengths = read_list::<Int32Type>(group, 7, n)?;
+    let trunks = read_list::<FloatType>(group, 8, n)?;
+    let marginals = read_list::<DoubleType>(group, 9, n)?;
+    let crosses = read_list::<DoubleType>(group, 10, n)?;
     let mut rows = Vec::with_capacity(n);
     for (i, (((trunk, marginal), cross), lengths)) in trunks.into_iter().zip(marginals).zip(crosses).zip(lengths).enumerate() {
         rows.push(Row {
             tree: TreeRecord { group: ids[i] as u32, member: members[i] as u32, trunk, marginal, cross },
             document: documents[i] as u32,
             document_id: names[i].as_utf8()?.to_string(),
+            label: labels[i].as_ref().map(|l| l.as_utf8().map(str::to_string)).transpose()?,
             token_offset: tokens[i] as u64,
-            byte_offset: if present[i] == 1 { bytes_at.next().map(|b| b as u64) } else { None },
+            byte_offset: bytes_at[i].map(|b| b as u64),
             bytes: lengths.into_iter().map(|b| b as u32).collect(),
         });
     }
@@ -217,6 +236,15 @@ fn parse(file: File) -> Result<(Part, String), ParquetError> {
 fn read_scalar<T: DataType>(group: &dyn RowGroupReader, column: usize, n: usize) -> Result<Vec<T::T>, ParquetError> {
     let (values, _, _) = read_column::<T>(group, column, n)?;
     if values.len() == n { Ok(values) } else { Err(ParquetError::General("its rows are of different number".into())) }
+}
+
+fn read_optional<T: DataType>(group: &dyn RowGroupReader, column: usize, n: usize) -> Result<Vec<Option<T::T>>, ParquetError> {
+    let (values, present, _) = read_column::<T>(group, column, n)?;
+    if present.len() != n || present.iter().filter(|&&d| d == 1).count() != values.len() {
+        return Err(ParquetError::General("its rows are of different number".into()));
+    }
+    let mut values = values.into_iter();
+    Ok(present.into_iter().map(|d| if d == 1 { values.next() } else { None }).collect())
 }
 
 fn read_list<T: DataType>(group: &dyn RowGroupReader, column: usize, n: usize) -> Result<Vec<Vec<T::T>>, ParquetError> {
@@ -260,6 +288,8 @@ fn checksum(rows: &[Row]) -> String {
         }
         number(&mut h, r.document_id.len() as u64);
         h.write(r.document_id.as_bytes());
+        number(&mut h, r.label.as_ref().map_or(u64::MAX, |l| l.len() as u64));
+        h.write(r.label.as_deref().unwrap_or_default().as_bytes());
         number(&mut h, r.bytes.len() as u64);
         r.bytes.iter().for_each(|b| h.write(&b.to_le_bytes()));
         number(&mut h, r.tree.trunk.len() as u64);

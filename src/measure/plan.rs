@@ -42,6 +42,8 @@ pub struct Text {
     pub document: u32,
     /// The document's name.
     pub document_id: String,
+    /// The document's label, where the corpus gives it one.
+    pub label: Option<String>,
     /// Index of its first token in the document.
     pub token_offset: u64,
     /// Where it lies in the document's bytes; `None` where the document came as tokens.
@@ -72,7 +74,7 @@ impl Text {
             let offset = at[from];
             Bytes { offset, lengths: design.marks().iter().map(|&n| (at[from + n as usize] - offset) as u32).collect() }
         });
-        Ok(Text { document: index, document_id: document.id.clone(), token_offset: start, bytes, tokens })
+        Ok(Text { document: index, document_id: document.id.clone(), label: None, token_offset: start, bytes, tokens })
     }
 }
 

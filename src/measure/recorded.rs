@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 pub struct Recorded {
     /// The sums of complete groups, ascending.
     pub sums: Sums,
+    /// The label of every complete group, where all of its documents have the same one.
+    pub labels: Vec<Option<String>>,
     /// Groups of which trees are missing, ascending.
     pub missing: Vec<u32>,
     /// Mean bytes a token over the complete groups' chunks; `None` where documents came as tokens.
@@ -55,7 +57,7 @@ pub fn load(folders: &[PathBuf], heading: &Heading, design: &Design, groups: u32
         }
     }
     let Trees { mut rows, arithmetic, twice } = trees;
-    let (mut complete, mut missing) = (Vec::new(), Vec::new());
+    let (mut complete, mut labels, mut missing) = (Vec::new(), Vec::new(), Vec::new());
     let (mut bytes, mut tokens, mut without) = (0u64, 0u64, false);
     let members = design.members() as u32;
     for group in 0..groups {
@@ -71,11 +73,12 @@ pub fn load(folders: &[PathBuf], heading: &Heading, design: &Design, groups: u32
                 None => without = true,
             }
         }
+        labels.push(rows[0].label.clone().filter(|_| rows.windows(2).all(|w| w[0].label == w[1].label)));
         complete.push(group_of(design, rows));
     }
     let sums = Sums { groups: complete, ..design.no_sums() };
     let bytes_per_token = (!without && tokens > 0).then(|| bytes as f64 / tokens as f64);
-    Ok(Recorded { sums, missing, bytes_per_token, arithmetic, twice })
+    Ok(Recorded { sums, labels, missing, bytes_per_token, arithmetic, twice })
 }
 
 impl Trees {
@@ -120,7 +123,7 @@ impl Trees {
 /// Both have the shape of the design.
 fn distance(a: &Row, b: &Row) -> Option<f64> {
     let whereabouts = |r: &Row| (r.document, r.token_offset, r.byte_offset);
-    if whereabouts(a) != whereabouts(b) || a.document_id != b.document_id || a.bytes != b.bytes {
+    if whereabouts(a) != whereabouts(b) || a.document_id != b.document_id || a.label != b.label || a.bytes != b.bytes {
         return None;
     }
     let values = |r: &Row| -> Vec<f64> { r.tree.trunk.iter().map(|&x| x as f64).chain(r.tree.marginal.iter().chain(&r.tree.cross).copied()).collect() };

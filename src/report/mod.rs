@@ -5,5 +5,5 @@ mod results;
 mod table;
 
 pub use figure::{Panel, write_png, write_svg};
-pub use results::{ModelResult, Reading, Report, compute, estimate};
+pub use results::{FEWEST_OF_A_LABEL, LabelResult, ModelResult, Reading, Report, compute, estimate};
 pub use table::table;

@@ -3,11 +3,12 @@
 use super::figure::{self, Panel};
 use crate::corpus::Fingerprint;
 use crate::error::{Error, Result};
-use crate::estimate::{Analysis, NgramEntropies, Pairing, analyse};
+use crate::estimate::{Analysis, Estimator, NgramEntropies, Options, Pairing, Sums, analyse};
 use crate::files;
 use crate::forest::TokenId;
 use crate::measure::{Design, Project, Shard, Stop};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -26,7 +27,24 @@ pub struct ModelResult {
     pub bytes_per_token: Option<f64>,
     /// Estimates and fits.
     pub analysis: Analysis,
+    /// The same for the groups of each label alone, by label; empty where the texts have fewer than two.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<LabelResult>,
 }
+
+/// What the groups of one label say.
+#[derive(Clone, Debug, Serialize)]
+pub struct LabelResult {
+    /// The label.
+    pub label: String,
+    /// Estimates and fits; `None` where it has fewer than [`FEWEST_OF_A_LABEL`] groups.
+    pub analysis: Option<Analysis>,
+    /// Its groups.
+    pub groups: usize,
+}
+
+/// Groups of a label below which it has no results of its own: one group bears no error.
+pub const FEWEST_OF_A_LABEL: usize = 2;
 
 /// All results of a measurement, as `result.json` holds them: a pure function of the record.
 #[derive(Clone, Debug, Serialize)]
@@ -99,6 +117,7 @@ pub fn compute(project: &Project, reading: Reading) -> Result<Report> {
             incomplete_groups: recorded.missing.len() as u32,
             bytes_per_token: recorded.bytes_per_token,
             analysis: analyse(&sums, &plan.options, ngrams.as_ref())?,
+            labels: by_label(&sums, &recorded.labels, &plan.options)?,
         });
     }
     let mut design = plan.design.clone();
@@ -107,6 +126,34 @@ pub fn compute(project: &Project, reading: Reading) -> Result<Report> {
     }
     let shard = plan.shard.filter(|_| models.iter().any(|m| m.incomplete_groups > 0));
     Ok(Report { corpus: plan.corpus.clone(), seed: plan.seed, design, shard, until_se, models, notices })
+}
+
+/// The groups of each label by themselves.
+fn by_label(sums: &Sums, labels: &[Option<String>], options: &Options) -> Result<Vec<LabelResult>> {
+    let mut groups: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (g, label) in labels.iter().enumerate() {
+        if let Some(label) = label {
+            groups.entry(label).or_default().push(g);
+        }
+    }
+    if groups.len() < 2 {
+        return Ok(Vec::new());
+    }
+    let mut out = Vec::with_capacity(groups.len());
+    for (label, own) in groups {
+        let analysis = if own.len() < FEWEST_OF_A_LABEL {
+            None
+        } else {
+            let own_sums = Sums { groups: own.iter().map(|&g| sums.groups[g].clone()).collect(), ..sums.with_no_group() };
+            let mut analysis = analyse(&own_sums, options, None)?;
+            for s in analysis.skipped.iter_mut().filter(|s| s.estimator == Estimator::DirectNgram) {
+                s.why = "its n-grams are counted over texts of all labels".into();
+            }
+            Some(analysis)
+        };
+        out.push(LabelResult { label: label.to_string(), analysis, groups: own.len() });
+    }
+    Ok(out)
 }
 
 impl Report {
@@ -135,29 +182,22 @@ impl Report {
         }
     }
 
-    /// One row a point; an empty field where there is no error.
+    /// One row a point; an empty field where there is no error, and in place of a label for the points of all groups together.
     pub fn csv(&self) -> String {
-        let mut out = String::from("model,estimator,ratio,split,nats,se,lo,hi,level,groups,documents,notes\n");
+        let mut out = String::from("model,label,estimator,ratio,split,nats,se,lo,hi,level,groups,documents,notes\n");
         let number = |x: Option<f64>| x.map_or(String::new(), |x| x.to_string());
         for m in &self.models {
-            let level = m.analysis.options.resampling.level;
-            for p in &m.analysis.points {
-                let notes: Vec<String> = p.notes.iter().filter_map(|n| serde_json::to_value(n).ok()).filter_map(|n| n.as_str().map(str::to_string)).collect();
-                let _ = writeln!(
-                    out,
-                    "{},{},{},{},{},{},{},{},{level},{},{},{}",
-                    field(&m.name),
-                    p.estimator,
-                    p.ratio,
-                    p.split,
-                    p.value,
-                    number(p.se),
-                    number(p.lo),
-                    number(p.hi),
-                    p.groups,
-                    p.documents,
-                    notes.join(" ")
-                );
+            let labels = m.labels.iter().filter_map(|l| l.analysis.as_ref().map(|a| (l.label.as_str(), a)));
+            for (label, analysis) in std::iter::once(("", &m.analysis)).chain(labels) {
+                let level = analysis.options.resampling.level;
+                for p in &analysis.points {
+                    let notes: Vec<String> =
+                        p.notes.iter().filter_map(|n| serde_json::to_value(n).ok()).filter_map(|n| n.as_str().map(str::to_string)).collect();
+                    let (name, notes) = (field(&m.name), notes.join(" "));
+                    let (se, lo, hi) = (number(p.se), number(p.lo), number(p.hi));
+                    let (estimator, ratio, split, value, groups, documents) = (p.estimator, p.ratio, p.split, p.value, p.groups, p.documents);
+                    let _ = writeln!(out, "{name},{},{estimator},{ratio},{split},{value},{se},{lo},{hi},{level},{groups},{documents},{notes}", field(label));
+                }
             }
         }
         out

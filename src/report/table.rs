@@ -42,9 +42,7 @@ pub fn table(report: &Report) -> String {
 
 fn of_model(report: &Report, model: &ModelResult) -> String {
     let a = &model.analysis;
-    let mut out = String::new();
-    let pairing = if a.pairing == Pairing::Published { ", published pairing" } else { "" };
-    let _ = writeln!(out, "{}: {} documents, {} chunks of {} tokens, {} groups{pairing}", report.title(model), a.documents, a.chunks, a.length, a.groups);
+    let mut out = heading(&report.title(model), a);
     let all = model.incomplete_groups as usize + a.groups;
     match report.shard {
         Some(shard) => {
@@ -59,6 +57,25 @@ fn of_model(report: &Report, model: &ModelResult) -> String {
         let told = if stop.reached { "is reached by" } else { "is not reached by all" };
         let _ = writeln!(out, "  a standard error of {} nats for direct at the largest ℓ {told} {} groups", stop.target, stop.groups);
     }
+    out += &of_analysis(report, a);
+    for l in &model.labels {
+        match &l.analysis {
+            Some(a) => out += &format!("\n{}{}", heading(&format!("{}, {}", report.title(model), l.label), a), of_analysis(report, a)),
+            None => {
+                let _ = writeln!(out, "\n{}, {}: {} group, too few for results of its own", report.title(model), l.label, l.groups);
+            }
+        }
+    }
+    out
+}
+
+fn heading(title: &str, a: &Analysis) -> String {
+    let pairing = if a.pairing == Pairing::Published { ", published pairing" } else { "" };
+    format!("{title}: {} documents, {} chunks of {} tokens, {} groups{pairing}\n", a.documents, a.chunks, a.length, a.groups)
+}
+
+fn of_analysis(report: &Report, a: &Analysis) -> String {
+    let mut out = String::new();
     let level = a.options.resampling.level * 100.0;
     for &ratio in &report.design.ratios {
         let shown: Vec<Estimator> = Estimator::ALL.into_iter().filter(|&e| a.points.iter().any(|p| (p.estimator, p.ratio) == (e, ratio))).collect();
