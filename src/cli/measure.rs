@@ -282,6 +282,10 @@ impl MeasureArgs {
             if !(x > 0.0 && x.is_finite()) {
                 return Err(Error::input(format!("--until-se {x} is no standard error in nats; give a number above 0")));
             }
+            // The published lists follow each other by label: their first groups are no sample of all.
+            if pairing == Pairing::Published {
+                return Err(Error::input("--until-se goes by the first groups of a random order; leave it out or take --pairing matched"));
+            }
             if !self.estimators.contains(&Estimator::Direct) || !ratios.contains(&2) {
                 return Err(Error::input("--until-se watches direct at the ratio 2; add direct to --estimators and 2 to --ratios, or leave it out"));
             }
