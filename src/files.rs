@@ -5,9 +5,24 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// What a file that is still being written has in its name.
 const PARTIAL: &str = ".partial";
+
+/// Temporary names of the files in the making.
+static PENDING: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Removes all files in the making: for a program that ends before they are whole.
+pub fn remove_pending() {
+    for path in PENDING.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        let _ = fs::remove_file(path);
+    }
+}
+
+fn no_longer_pending(path: &Path) {
+    PENDING.lock().unwrap_or_else(PoisonError::into_inner).retain(|p| p != path);
+}
 
 /// A file in the making, under a name of its own beside its place. Dropped before [`PendingFile::commit`], it is removed.
 pub struct PendingFile {
@@ -21,17 +36,22 @@ impl PendingFile {
     /// Creates it beside `path`.
     ///
     /// # Errors
-    /// A path that can name no file, and what the system refuses.
+    /// A path that can name no file, or names something that is there and is none; what the system refuses.
     pub fn create(path: &Path) -> Result<Self> {
         let name = path.file_name().ok_or_else(|| Error::file(path, "is no name for a file"))?;
         if path.is_dir() {
             return Err(Error::file(path, "is a folder; name a file"));
+        }
+        // A device or a pipe would be replaced by a file of its name.
+        if fs::metadata(path).is_ok_and(|m| !m.is_file()) {
+            return Err(Error::file(path, "is no ordinary file, and only such are written; name another"));
         }
         let mut hidden = OsString::from(".");
         hidden.push(name);
         hidden.push(format!(".{}{PARTIAL}", std::process::id()));
         let temporary = path.with_file_name(hidden);
         let file = File::create(&temporary).map_err(Error::io(path))?;
+        PENDING.lock().unwrap_or_else(PoisonError::into_inner).push(temporary.clone());
         Ok(PendingFile { temporary: Some(temporary), path: path.to_path_buf(), file: BufWriter::with_capacity(1 << 20, file) })
     }
 
@@ -46,12 +66,11 @@ impl PendingFile {
     /// What the system refuses; then nothing of it is left.
     pub fn commit(mut self) -> Result<()> {
         self.file.flush().and_then(|()| self.file.get_ref().sync_all()).map_err(Error::io(&self.path))?;
-        if let Some(temporary) = self.temporary.take() {
-            fs::rename(&temporary, &self.path).map_err(|e| {
-                let _ = fs::remove_file(&temporary);
-                Error::io(&self.path)(e)
-            })?;
+        if let Some(temporary) = &self.temporary {
+            fs::rename(temporary, &self.path).map_err(Error::io(&self.path))?;
+            no_longer_pending(temporary);
         }
+        self.temporary = None;
         // The name is durable once the folder is; not every file system lets one ask for it, and the content is safe either way.
         if let Some(folder) = self.path.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p })
             && let Ok(folder) = File::open(folder)
@@ -75,7 +94,8 @@ impl Write for PendingFile {
 impl Drop for PendingFile {
     fn drop(&mut self) {
         if let Some(temporary) = self.temporary.take() {
-            let _ = fs::remove_file(temporary);
+            let _ = fs::remove_file(&temporary);
+            no_longer_pending(&temporary);
         }
     }
 }

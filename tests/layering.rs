@@ -206,7 +206,9 @@ fn nothing_ends_the_process_but_a_broken_invariant() {
     for source in sources() {
         for (n, code) in &source.lines {
             let place = format!("{}:{n}: {code}", source.name);
-            if [".unwrap()", "panic!", "todo!", "unimplemented!", "unreachable!()", "process::exit"].iter().any(|w| code.contains(w)) {
+            // A signal's last word is that file's business.
+            let signals = source.name == "src/cli/signals.rs" && code.contains("process::exit");
+            if !signals && [".unwrap()", "panic!", "todo!", "unimplemented!", "unreachable!()", "process::exit"].iter().any(|w| code.contains(w)) {
                 wrong.push(place);
             } else if code.contains(".expect(\"") || code.contains("unreachable!(\"") {
                 stated.push(place);

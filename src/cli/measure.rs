@@ -2,9 +2,10 @@
 
 use super::corpus::CorpusArgs;
 use super::measure_texts::{Tokens, group_texts};
-use super::options::{ModelArgs, OpenModel, open_model, stop_flag};
+use super::options::{ModelArgs, OpenModel, open_model};
 use super::progress::{Meter, duration};
 use super::run_log::RunLog;
+use super::signals::{Heeding, stop_flag};
 use super::{say, say_json};
 use crate::corpus::{Corpus, draw, matched, published};
 use crate::engine::{Scorer, WAVE_ROWS};
@@ -159,7 +160,8 @@ pub fn run(args: &MeasureArgs) -> Result<()> {
     let scored = session.score(open);
     let Session { runs, notices, .. } = session;
     if let Err(e) = scored {
-        log.write(&project, false, args.logged(runs, notices))?;
+        // Where both fail, what ended the work is what there is to tell.
+        let _ = log.write(&project, false, args.logged(runs, notices));
         return Err(e);
     }
     let report = report::estimate(&project)?;
@@ -207,7 +209,8 @@ impl Session<'_> {
         let mut meter = Meter::new(&known.identity.name, self.args.quiet);
         let mut last = Done::default();
         let task = Task { design: &plan.design, start: known.identity.start, groups: self.groups, shard: self.args.shard, least };
-        let scored = score_groups(&mut model.engine, task, &mut journal, self.args.pace(), &stop_flag(), &mut |done: &Done| {
+        let (flag, _heeding) = (stop_flag(), Heeding::new());
+        let scored = score_groups(&mut model.engine, task, &mut journal, self.args.pace(), &flag, &mut |done: &Done| {
             last = *done;
             meter.show(done);
         });

@@ -1,5 +1,10 @@
 //! The command line: one file a subcommand, each thin: parse, call the library, print.
 
+/// A line on standard error, as everywhere below this module: std's own panics where the reader of standard error went away.
+macro_rules! eprintln {
+    ($($told:tt)*) => { $crate::cli::note(format_args!($($told)*)) };
+}
+
 pub mod corpus;
 pub mod devices;
 pub mod estimate;
@@ -11,10 +16,11 @@ mod progress;
 mod run_log;
 pub mod score;
 mod score_rows;
+pub mod signals;
 pub mod source;
 pub mod trace;
 
-use crate::error::Result;
+use crate::error::{OneLine, Result};
 use clap::Parser;
 use std::process::ExitCode;
 
@@ -44,6 +50,8 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(e) => return refuse(&e),
     };
+    signals::install();
+    crate::error::quiet_guarded_panics();
     let done: Result<()> = match cli.command {
         Command::Measure(args) => measure::run(&args),
         Command::Estimate(args) => estimate::run(&args),
@@ -53,11 +61,11 @@ pub fn main() -> ExitCode {
         Command::Source(args) => source::run(args),
         Command::Trace(args) => trace::run(&args),
     };
+    signals::end();
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            // What another library says inside an error may have several lines.
-            eprintln!("error: {}", one_line(&e.to_string()));
+            eprintln!("error: {e}");
             ExitCode::from(e.exit_code())
         }
     }
@@ -79,6 +87,12 @@ fn refuse(e: &clap::Error) -> ExitCode {
 
 fn one_line(text: &str) -> String {
     text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// A line on standard error; a reader that went away is no error.
+pub(crate) fn note(told: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr().lock(), "{}", OneLine(told));
 }
 
 /// Prints to standard output; a reader that went away is no error.

@@ -1,16 +1,15 @@
 //! Options that mean the same in every subcommand that runs a model, and how a model is opened by them.
 
+use super::signals::{Heeding, stop_flag};
 use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
 use crate::backend::reference::Reference;
 use crate::engine::{Engine, Options, Scorer, Sink, Trace};
-use crate::error::{Error, Result};
+use crate::error::{Error, OneLine, Result};
 use crate::forest::{Forest, Readout};
 use crate::model::{self, Checkpoint, ModelSpec, OpenOptions, StartToken};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
 
 /// Where products are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -177,6 +176,7 @@ impl Scorer for AnyEngine {
         each!(self, e => e.max_positions())
     }
     fn score(&mut self, forest: &Forest, readout: &Readout, sink: &mut dyn Sink) -> Result<()> {
+        let _heeding = Heeding::new();
         each!(self, e => e.score(forest, readout, sink))
     }
 }
@@ -191,21 +191,6 @@ pub struct OpenModel {
     pub engine: AnyEngine,
     /// The token before every text, if any.
     pub start: Option<StartToken>,
-}
-
-/// Set by Ctrl-C and SIGTERM; the second signal ends the process at once.
-pub fn stop_flag() -> Arc<AtomicBool> {
-    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-    FLAG.get_or_init(|| {
-        let flag = Arc::new(AtomicBool::new(false));
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            // Where a handler cannot be set, the signal keeps its own meaning: the process ends, and what was journalled stays.
-            let _ = signal_hook::flag::register_conditional_shutdown(signal, 130, flag.clone());
-            let _ = signal_hook::flag::register(signal, flag.clone());
-        }
-        flag
-    })
-    .clone()
 }
 
 /// Opens a model folder: config, tensors, finite weights, start token, device.
@@ -238,7 +223,8 @@ pub fn open_model(args: &ModelArgs, folder: &Path) -> Result<OpenModel> {
         DeviceChoice::Float64 => AnyEngine::Float64(Engine::new(Reference, spec, checkpoint, options)?),
         DeviceChoice::Cuda => return Err(Error::input("this build has no CUDA backend; use --device cpu")),
     };
-    let name = folder.file_name().or_else(|| folder.parent().and_then(Path::file_name)).map_or_else(|| "model".into(), |n| n.to_string_lossy().into_owned());
+    let name =
+        folder.file_name().or_else(|| folder.parent().and_then(Path::file_name)).map_or_else(|| "model".into(), |n| OneLine(n.to_string_lossy()).to_string());
     Ok(OpenModel { folder: folder.to_path_buf(), name, engine, start })
 }
 

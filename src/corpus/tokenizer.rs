@@ -1,6 +1,6 @@
 //! Text to token ids, with the place of every token in the text.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, guarded};
 use std::path::{Path, PathBuf};
 use tokenizers::models::ModelWrapper;
 use tokenizers::{PostProcessorWrapper, TruncationParams};
@@ -53,7 +53,8 @@ impl Tokenizer {
     /// # Errors
     /// Bytes that are no tokenizer.
     pub fn from_bytes(bytes: &[u8], path: PathBuf) -> Result<Self> {
-        let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| Error::file(&path, format!("is no tokenizer that can be read: {e}")))?;
+        let unread = |why: String| Error::file(&path, format!("is no tokenizer that can be read: {why}"));
+        let mut inner = guarded(|| tokenizers::Tokenizer::from_bytes(bytes)).and_then(|read| read.map_err(|e| e.to_string())).map_err(unread)?;
         let mut notices = Vec::new();
         let mut off = |what: &str| notices.push(format!("{}: {what} is switched off", path.display()));
         if inner.get_truncation().is_some() {
@@ -123,7 +124,8 @@ impl Tokenizer {
     /// # Errors
     /// The tokenizer cannot express the text (a character outside a vocabulary without an unknown token).
     pub fn encode(&self, text: &str) -> Result<Encoded> {
-        let encoding = self.inner.encode(text, false).map_err(|e| Error::file(&self.path, format!("cannot tokenise a text: {e}")))?;
+        let encoding = guarded(|| self.inner.encode(text, false)).and_then(|made| made.map_err(|e| e.to_string()));
+        let encoding = encoding.map_err(|why| Error::file(&self.path, format!("cannot tokenise a text: {why}")))?;
         let byte_offsets = boundaries(encoding.get_tokens(), encoding.get_offsets(), text.len());
         Ok(Encoded { tokens: encoding.get_ids().to_vec(), byte_offsets })
     }

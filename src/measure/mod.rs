@@ -18,7 +18,7 @@ mod shard;
 mod until;
 
 pub use journal::Journal;
-pub use part::{Heading, Row};
+pub use part::{Heading, Part, Row, read as read_part};
 pub use plan::{Bytes, Collector, Design, FIRST, Planned, Terms, Text, TreeRecord};
 pub use project::{ModelIdentity, Plan, Project, Stop};
 pub use recorded::{Recorded, Twice, load};

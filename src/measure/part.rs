@@ -19,7 +19,7 @@
 //! `hilberg.arithmetic` (what computed the part) and `hilberg.checksum` (XXH3-128 over all values, by which a damaged part is found out).
 
 use super::plan::{Text, TreeRecord};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, guarded};
 use crate::files::PendingFile;
 use parquet::basic::Compression;
 use parquet::column::writer::ColumnWriter;
@@ -179,7 +179,8 @@ fn column<T: DataType>(
 /// A file that is damaged, or not a part.
 pub fn read(path: &Path) -> Result<Part> {
     let file = File::open(path).map_err(Error::io(path))?;
-    let (part, sum) = parse(file).map_err(|e| damaged(path, &e.to_string()))?;
+    let parsed = guarded(|| parse(file)).and_then(|p| p.map_err(|e| e.to_string()));
+    let (part, sum) = parsed.map_err(|why| damaged(path, &why))?;
     if checksum(&part.rows) != sum {
         return Err(damaged(path, "its checksum is wrong"));
     }

@@ -1,16 +1,16 @@
 //! The weights: safetensors files mapped into memory, each tensor demanded by name, shape and element type.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
 use rayon::prelude::*;
 use safetensors::{SafeTensorError, SafeTensors};
 
 use super::fingerprint::Fnv;
 use super::folder;
+use super::json;
+use super::mapped::Mapped;
 use super::spec::{ModelSpec, Param};
 use crate::error::{Error, Result};
 use crate::tensor::{Dtype, Tensor};
@@ -32,15 +32,9 @@ pub struct Naming {
 #[derive(Debug)]
 pub struct Checkpoint {
     front: PathBuf,
-    shards: Vec<Shard>,
+    shards: Vec<Mapped>,
     tensors: BTreeMap<String, Entry>,
     config: Vec<u8>,
-}
-
-#[derive(Debug)]
-struct Shard {
-    path: PathBuf,
-    map: Mmap,
 }
 
 #[derive(Clone, Debug)]
@@ -63,11 +57,11 @@ impl Checkpoint {
         let weights = folder::weight_files(folder)?;
         let (mut shards, mut tensors) = (Vec::new(), BTreeMap::<String, Entry>::new());
         for path in weights.files {
-            let shard = Shard::open(path)?;
-            for (name, entry) in shard.entries(shards.len())? {
+            let shard = Mapped::open(path)?;
+            for (name, entry) in entries(&shard, shards.len())? {
                 if let Some(other) = tensors.get(&name) {
-                    let first: &Shard = &shards[other.shard];
-                    return Err(Error::file(&shard.path, format!("holds `{name}`, which {} holds too", first.path.display())));
+                    let first: &Mapped = &shards[other.shard];
+                    return Err(Error::file(shard.path(), format!("holds `{name}`, which {} holds too", first.path().display())));
                 }
                 tensors.insert(name, entry);
             }
@@ -75,7 +69,7 @@ impl Checkpoint {
         }
         for (name, shard) in &weights.index {
             if tensors.get(name).is_none_or(|e| e.shard != *shard) {
-                return Err(Error::file(&shards[*shard].path, format!("lacks `{name}`, which {} places there", weights.front.display())));
+                return Err(Error::file(shards[*shard].path(), format!("lacks `{name}`, which {} places there", weights.front.display())));
             }
         }
         Ok(Checkpoint { front: weights.front, shards, tensors, config })
@@ -101,7 +95,7 @@ impl Checkpoint {
                 Some(name) => match resolved.get(&name) {
                     Some((first, e)) if !self.same(e, &entry) => {
                         return Err(Error::file(
-                            &self.shards[entry.shard].path,
+                            self.shards[entry.shard].path(),
                             format!("`{first}` and `{stored}` are one parameter to this model, but differ"),
                         ));
                     }
@@ -137,7 +131,7 @@ impl Checkpoint {
     /// It is missing, or of another shape or element type.
     pub fn get(&self, param: &Param) -> Result<Tensor<'_>> {
         let entry = self.tensors.get(&param.name).ok_or_else(|| Error::file(&self.front, format!("lacks `{}`, of shape {:?}", param.name, param.shape)))?;
-        let wrong = |what: String| Error::file(&self.shards[entry.shard].path, format!("`{}` {what}", param.name));
+        let wrong = |what: String| Error::file(self.shards[entry.shard].path(), format!("`{}` {what}", param.name));
         if entry.shape != param.shape {
             return Err(wrong(format!("has shape {:?}, but config.json asks for {:?}", entry.shape, param.shape)));
         }
@@ -171,7 +165,12 @@ impl Checkpoint {
         for (i, n) in index.iter_mut().zip(&p.shape).rev() {
             (*i, rest) = (rest % n, rest / n);
         }
-        Err(Error::file(&self.shards[self.tensors[&p.name].shard].path, format!("`{}` holds {} at index {index:?}", p.name, x[0])))
+        Err(Error::file(self.shards[self.tensors[&p.name].shard].path(), format!("`{}` holds {} at index {index:?}", p.name, x[0])))
+    }
+
+    /// Number of tensors.
+    pub(crate) fn stored_tensors(&self) -> usize {
+        self.tensors.len()
     }
 
     /// Bytes of weights that the spec's parameters occupy in the files; shared ones once.
@@ -211,7 +210,7 @@ impl Checkpoint {
     }
 
     fn bytes(&self, e: &Entry) -> &[u8] {
-        &self.shards[e.shard].map[e.bytes.clone()]
+        &self.shards[e.shard][e.bytes.clone()]
     }
 }
 
@@ -236,41 +235,32 @@ fn first_not_finite(t: &Tensor, range: Range<usize>) -> Option<usize> {
     at.map(|i| range.start + i)
 }
 
-impl Shard {
-    fn open(path: PathBuf) -> Result<Self> {
-        let file = File::open(&path).map_err(Error::io(&path))?;
-        if file.metadata().map_err(Error::io(&path))?.len() == 0 {
-            return Err(Error::file(path, "is empty"));
+/// What a file's header says of its tensors, in name order.
+fn entries(file: &Mapped, shard: usize) -> Result<Vec<(String, Entry)>> {
+    let (header, metadata) = SafeTensors::read_metadata(file).map_err(|e| Error::file(file.path(), sentence(&e, file.len())))?;
+    let start = 8 + header;
+    // The crate keeps one of two entries of the same name.
+    let text = std::str::from_utf8(&file[8..start]).map_err(|e| Error::file(file.path(), format!("is no sound safetensors file: {e}")))?;
+    json::refuse_doubles(text).map_err(|e| Error::file(file.path(), format!("is no sound safetensors file: {e}")))?;
+    let mut entries = vec![];
+    for (name, info) in metadata.tensors() {
+        let (from, to) = info.data_offsets;
+        let bytes = start + from..start + to;
+        if file.get(bytes.clone()).is_none() {
+            return Err(Error::file(file.path(), format!("`{name}` lies outside the file")));
         }
-        // SAFETY: the map is read-only; a file that another process changes meanwhile is outside what this program can promise, as documented.
-        let map = unsafe { Mmap::map(&file) }.map_err(Error::io(&path))?;
-        Ok(Shard { path, map })
+        entries.push((name, Entry { shard, dtype: info.dtype, shape: info.shape.clone(), bytes }));
     }
+    entries.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(entries)
+}
 
-    fn entries(&self, shard: usize) -> Result<Vec<(String, Entry)>> {
-        let (header, metadata) = SafeTensors::read_metadata(&self.map).map_err(|e| Error::file(&self.path, self.sentence(&e)))?;
-        let start = 8 + header;
-        let mut entries = vec![];
-        for (name, info) in metadata.tensors() {
-            let (from, to) = info.data_offsets;
-            let bytes = start + from..start + to;
-            if self.map.get(bytes.clone()).is_none() {
-                return Err(Error::file(&self.path, format!("`{name}` lies outside the file")));
-            }
-            entries.push((name, Entry { shard, dtype: info.dtype, shape: info.shape.clone(), bytes }));
-        }
-        entries.sort_by(|a, b| a.0.cmp(&b.0));
-        Ok(entries)
-    }
-
-    fn sentence(&self, e: &SafeTensorError) -> String {
-        let size = self.map.len();
-        match e {
-            SafeTensorError::InvalidHeaderLength | SafeTensorError::HeaderTooSmall => format!("is truncated: its {size} bytes end inside the header"),
-            SafeTensorError::MetadataIncompleteBuffer => format!("is truncated or damaged: its {size} bytes are not what the header asks for; fetch it again"),
-            SafeTensorError::HeaderTooLarge => "is no safetensors file (the header's length makes no sense); a git-lfs pointer or another format?".to_string(),
-            e => format!("is no sound safetensors file: {e}"),
-        }
+fn sentence(e: &SafeTensorError, size: usize) -> String {
+    match e {
+        SafeTensorError::InvalidHeaderLength | SafeTensorError::HeaderTooSmall => format!("is truncated: its {size} bytes end inside the header"),
+        SafeTensorError::MetadataIncompleteBuffer => format!("is truncated or damaged: its {size} bytes are not what the header asks for; fetch it again"),
+        SafeTensorError::HeaderTooLarge => "is no safetensors file (the header's length makes no sense); a git-lfs pointer or another format?".to_string(),
+        e => format!("is no sound safetensors file: {e}"),
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Config {
     values: Map<String, Value>,
     read: RefCell<BTreeSet<String>>,
     accepted: Vec<String>,
+    /// Layers have tensors: there are not more of them than the weights hold of those.
+    most_layers: usize,
 }
 
 /// Keys that no family's arithmetic depends on, each with the reason.
@@ -99,10 +101,17 @@ impl Config {
         let bytes = fs::read(&path).map_err(Error::io(&path))?;
         let text = String::from_utf8(bytes).map_err(|e| Error::file(&path, format!("is not UTF-8 at byte {}", e.utf8_error().valid_up_to())))?;
         match json::parse(text.trim_start_matches('\u{feff}')) {
-            Ok(Value::Object(values)) => Ok(Config { path, within: String::new(), values, read: RefCell::default(), accepted: accepted.to_vec() }),
+            Ok(Value::Object(values)) => {
+                Ok(Config { path, within: String::new(), values, read: RefCell::default(), accepted: accepted.to_vec(), most_layers: *LAYERS.end() })
+            }
             Ok(_) => Err(Error::file(path, "should hold a JSON object")),
             Err(e) => Err(Error::file(path, format!("is not JSON: {e}"))),
         }
+    }
+
+    /// Lets no more layers be asked for than there are tensors, so that what a spec takes is bounded by what its folder holds.
+    pub(crate) fn bound_layers(&mut self, tensors: usize) {
+        self.most_layers = self.most_layers.min(tensors);
     }
 
     /// An error about this file.
@@ -159,22 +168,33 @@ impl Config {
         self.optional(key, range)?.ok_or_else(|| self.missing(key))
     }
 
-    /// A finite number, if the key is there.
+    /// A number of layers, if the key is there.
     ///
     /// # Errors
-    /// Another type, or not finite.
+    /// As [`Config::optional`], or more layers than the weights have tensors.
+    pub(crate) fn layers(&self, key: &str) -> Result<Option<usize>> {
+        match self.optional(key, LAYERS)? {
+            Some(n) if n > self.most_layers => Err(self.error(format!("`{key}` is {n}, but the weights have {} tensors in all", self.most_layers))),
+            n => Ok(n),
+        }
+    }
+
+    /// A number that float32 can hold, if the key is there.
+    ///
+    /// # Errors
+    /// Another type, not finite, or past float32's largest.
     pub fn number(&self, key: &str) -> Result<Option<f64>> {
         let Some(v) = self.value(key) else { return Ok(None) };
-        json::number(v).filter(|x| x.is_finite()).map(Some).ok_or_else(|| self.wrong(key, "a finite number", v))
+        json::number(v).filter(|x| (*x as f32).is_finite()).map(Some).ok_or_else(|| self.wrong(key, "a finite number", v))
     }
 
     /// A positive number, if the key is there.
     ///
     /// # Errors
-    /// Another type, not finite, not positive.
+    /// Another type, not positive, or what float32 cannot tell from 0 or ∞.
     pub fn positive(&self, key: &str) -> Result<Option<f64>> {
         match self.number(key)? {
-            Some(x) if x <= 0.0 => Err(self.wrong(key, "a positive number", &self.values[key])),
+            Some(x) if (x as f32) < f32::MIN_POSITIVE => Err(self.wrong(key, "a positive number", &self.values[key])),
             x => Ok(x),
         }
     }
@@ -257,13 +277,29 @@ impl Config {
             values: values.clone(),
             read: RefCell::default(),
             accepted: self.accepted.clone(),
+            most_layers: self.most_layers,
         };
         Ok(if values.is_empty() { None } else { Some(section) })
     }
 
     /// An object without keys under `key`: what a family reads its defaults from where config.json has none.
     pub(crate) fn empty(&self, key: &str) -> Config {
-        Config { path: self.path.clone(), within: format!("{}{key}.", self.within), values: Map::new(), read: RefCell::default(), accepted: vec![] }
+        Config {
+            path: self.path.clone(),
+            within: format!("{}{key}.", self.within),
+            values: Map::new(),
+            read: RefCell::default(),
+            accepted: vec![],
+            most_layers: self.most_layers,
+        }
+    }
+
+    /// The number of layers, demanded.
+    ///
+    /// # Errors
+    /// As [`Config::layers`], or absent.
+    pub(crate) fn layer_count(&self, key: &str) -> Result<usize> {
+        self.layers(key)?.ok_or_else(|| self.missing(key))
     }
 
     /// The one number that several spellings of a key agree on.

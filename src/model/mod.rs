@@ -16,6 +16,7 @@ mod families;
 mod fingerprint;
 mod folder;
 mod json;
+mod mapped;
 mod rope;
 mod spec;
 
@@ -24,6 +25,7 @@ use std::path::Path;
 pub use account::{history_state, parameters};
 pub use checkpoint::{Checkpoint, Naming};
 pub use config::Config;
+pub use mapped::lost;
 pub use spec::*;
 
 use crate::error::Result;
@@ -44,9 +46,13 @@ pub struct OpenOptions {
 /// Whatever is wrong with the folder, as one sentence that names the file.
 pub fn open(folder: &Path, options: &OpenOptions) -> Result<(ModelSpec, Checkpoint)> {
     folder::check(folder)?;
-    let config = Config::open(folder, &options.accept_keys)?;
+    let mut config = Config::open(folder, &options.accept_keys)?;
+    let checkpoint = Checkpoint::open(folder);
+    if let Ok(c) = &checkpoint {
+        config.bound_layers(c.stored_tensors());
+    }
     let (spec, naming) = families::read(&config, options)?;
-    let mut checkpoint = Checkpoint::open(folder)?;
+    let mut checkpoint = checkpoint?;
     checkpoint.resolve(&spec, &naming)?;
     Ok((spec, checkpoint))
 }

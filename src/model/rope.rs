@@ -12,9 +12,13 @@ use crate::error::Result;
 pub(crate) struct RopeContext {
     /// Width of a head.
     pub head_dim: usize,
-    /// Base where config.json names none in the object itself.
+    /// Base that config.json names beside the object.
+    pub outer_theta: Option<f64>,
+    /// Base where it names none at all.
     pub theta: f64,
-    /// Share of the head that is turned where the object names none.
+    /// Share of the head that is turned, beside the object.
+    pub outer_partial: Option<f64>,
+    /// That share where config.json names none at all.
     pub partial: f64,
     /// `max_position_embeddings`.
     pub positions: usize,
@@ -29,15 +33,15 @@ pub(crate) fn read(config: &Config, known: RopeContext) -> Result<(Rope, usize)>
     }
     let scaling = config.section("rope_scaling")?;
     let Some(s) = config.section("rope_parameters")?.or(scaling) else {
-        let rope = plain(&known, known.theta, known.partial, config)?;
+        let rope = plain(&known, known.outer_theta.unwrap_or(known.theta), known.outer_partial.unwrap_or(known.partial), config)?;
         return Ok((rope, known.positions));
     };
     let kind = match (s.text("rope_type")?, s.text("type")?) {
         (Some(a), Some(b)) if a != b => return Err(s.error(format!("`rope_type` is \"{a}\" but `type` is \"{b}\": they mean the same"))),
         (a, b) => a.or(b).unwrap_or("default").to_string(),
     };
-    let theta = s.positive("rope_theta")?.unwrap_or(known.theta);
-    let partial = s.positive("partial_rotary_factor")?.unwrap_or(known.partial);
+    let theta = one(&s, "rope_theta", known.outer_theta)?.unwrap_or(known.theta);
+    let partial = one(&s, "partial_rotary_factor", known.outer_partial)?.unwrap_or(known.partial);
     let base = plain(&known, theta, partial, config)?;
     let mut positions = known.positions;
     let rope = match kind.as_str() {
@@ -61,6 +65,16 @@ pub(crate) fn read(config: &Config, known: RopeContext) -> Result<(Rope, usize)>
         Ok((rope, positions))
     } else {
         Err(s.error(format!("its {kind} rope scaling gives frequencies that are not finite")))
+    }
+}
+
+/// A number that may stand in the object and beside it, where readers differ in which of the two wins: they must agree.
+fn one(s: &Config, key: &str, outside: Option<f64>) -> Result<Option<f64>> {
+    match (s.positive(key)?, outside) {
+        (Some(inside), Some(outside)) if inside != outside => {
+            Err(s.error(format!("`{key}` is {inside} among the rope's parameters but {outside} beside them: they mean the same")))
+        }
+        (inside, outside) => Ok(inside.or(outside)),
     }
 }
 
@@ -103,6 +117,12 @@ fn dynamic_base(theta: f64, factor: f64, length: usize, original: usize, dims: u
 fn original_positions(s: &Config, config: &Config, positions: usize) -> Result<f64> {
     let outside = config.optional("original_max_position_embeddings", LENGTH)?;
     let inside = s.optional("original_max_position_embeddings", LENGTH)?;
+    if let (Some(inside), Some(outside)) = (inside, outside)
+        && inside != outside
+    {
+        let what = format!("`original_max_position_embeddings` is {inside} among the rope's parameters but {outside} beside them: they mean the same");
+        return Err(s.error(what));
+    }
     Ok(outside.or(inside).unwrap_or(positions) as f64)
 }
 

@@ -1,12 +1,12 @@
 //! A measurement that is killed anywhere goes on where it was, and another model's or corpus' record is left alone.
 
+use super::faults::{signal, wait_until};
 use super::*;
 use hilberg::measure::Project;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::RowAccessor;
-use std::process::Child;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const DOCUMENTS: usize = 400;
 const WAVE: usize = 2500;
@@ -35,23 +35,6 @@ fn trees(part: &Path) -> Vec<(u32, u32)> {
     let reader = SerializedFileReader::new(fs::File::open(part).unwrap()).unwrap();
     let row = |r: parquet::errors::Result<parquet::record::Row>| r.map(|r| (r.get_int(0).unwrap() as u32, r.get_int(1).unwrap() as u32)).unwrap();
     reader.get_row_iter(None).unwrap().map(row).collect()
-}
-
-/// Waits until `ready`, for a minute at the most; false when the process ended before.
-fn wait_until(child: &mut Child, ready: impl Fn() -> bool) -> bool {
-    let began = Instant::now();
-    while !ready() {
-        assert!(began.elapsed() < Duration::from_secs(60), "nothing happens");
-        if child.try_wait().unwrap().is_some() {
-            return false;
-        }
-        sleep(Duration::from_millis(1));
-    }
-    true
-}
-
-fn signal(child: &Child, name: &str) {
-    assert!(Command::new("sh").args(["-c", &format!("kill -{name} {}", child.id())]).status().unwrap().success());
 }
 
 /// How often the measurement is killed or interrupted.

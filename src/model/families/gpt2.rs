@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::model::OpenOptions;
 use crate::model::build::Names;
 use crate::model::checkpoint::Naming;
-use crate::model::config::{Config, LAYERS, LENGTH, WIDTH};
+use crate::model::config::{Config, LENGTH, WIDTH};
 use crate::model::spec::{Activation, Attention, Block, Embedding, Layer, Mixer, Mlp, ModelSpec, Residual};
 
 /// The causal mask and its fill value, stored by older versions.
@@ -18,7 +18,7 @@ const IGNORED: &[(&[&str], &str)] = &[
 ];
 
 pub(super) fn read(c: &Config, _: &OpenOptions) -> Result<(ModelSpec, Naming)> {
-    let (d, layers, heads) = (c.size("n_embd", WIDTH)?, c.size("n_layer", LAYERS)?, c.size("n_head", WIDTH)?);
+    let (d, layers, heads) = (c.size("n_embd", WIDTH)?, c.layer_count("n_layer")?, c.size("n_head", WIDTH)?);
     if d % heads != 0 {
         return Err(c.error(format!("`n_embd` {d} is no multiple of `n_head` {heads}")));
     }

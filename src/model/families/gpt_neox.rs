@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::model::OpenOptions;
 use crate::model::build::{Bias, Names};
 use crate::model::checkpoint::Naming;
-use crate::model::config::{Config, LAYERS, LENGTH, WIDTH};
+use crate::model::config::{Config, LENGTH, WIDTH};
 use crate::model::rope::{self, RopeContext};
 use crate::model::spec::{Activation, Attention, Block, Embedding, Layer, Linear, Mixer, Mlp, ModelSpec, Residual};
 
@@ -14,7 +14,7 @@ use crate::model::spec::{Activation, Attention, Block, Embedding, Layer, Linear,
 const BUFFERS: &[&str] = &["layers.*.attention.bias", "layers.*.attention.masked_bias", "layers.*.attention.rotary_emb.inv_freq", "rotary_emb.inv_freq"];
 
 pub(super) fn read(c: &Config, options: &OpenOptions) -> Result<(ModelSpec, Naming)> {
-    let (d, layers, heads) = (c.size("hidden_size", WIDTH)?, c.size("num_hidden_layers", LAYERS)?, c.size("num_attention_heads", WIDTH)?);
+    let (d, layers, heads) = (c.size("hidden_size", WIDTH)?, c.layer_count("num_hidden_layers")?, c.size("num_attention_heads", WIDTH)?);
     if d % heads != 0 {
         return Err(c.error(format!("`hidden_size` {d} is no multiple of `num_attention_heads` {heads}")));
     }
@@ -25,8 +25,10 @@ pub(super) fn read(c: &Config, options: &OpenOptions) -> Result<(ModelSpec, Nami
     let bias = Bias::from(c.flag("attention_bias", true)?);
     let context = RopeContext {
         head_dim,
-        theta: c.agreed(&["rotary_emb_base", "rope_theta"])?.unwrap_or(10_000.0),
-        partial: c.agreed(&["rotary_pct", "partial_rotary_factor"])?.unwrap_or(0.25),
+        outer_theta: c.agreed(&["rotary_emb_base", "rope_theta"])?,
+        theta: 10_000.0,
+        outer_partial: c.agreed(&["rotary_pct", "partial_rotary_factor"])?,
+        partial: 0.25,
         positions: c.size("max_position_embeddings", LENGTH)?,
         length: options.rope_length,
     };

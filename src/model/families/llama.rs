@@ -15,7 +15,7 @@ const BUFFERS: &[&str] = &["layers.*.self_attn.rotary_emb.inv_freq", "rotary_emb
 
 pub(super) fn read(c: &Config, options: &OpenOptions) -> Result<(ModelSpec, Naming)> {
     let family = c.text("model_type")?.unwrap_or("llama").to_string();
-    let (d, layers, heads) = (c.size("hidden_size", WIDTH)?, c.size("num_hidden_layers", LAYERS)?, c.size("num_attention_heads", WIDTH)?);
+    let (d, layers, heads) = (c.size("hidden_size", WIDTH)?, c.layer_count("num_hidden_layers")?, c.size("num_attention_heads", WIDTH)?);
     let kv = match (c.optional("num_key_value_heads", WIDTH)?, family.as_str()) {
         (Some(kv), _) => kv,
         // The class's default where config.json is silent; a null means as many as query heads there too.
@@ -36,7 +36,9 @@ pub(super) fn read(c: &Config, options: &OpenOptions) -> Result<(ModelSpec, Nami
     let activation = c.activation("hidden_act", Activation::Silu)?;
     let context = RopeContext {
         head_dim,
-        theta: c.positive("rope_theta")?.unwrap_or(10_000.0),
+        outer_theta: c.positive("rope_theta")?,
+        theta: 10_000.0,
+        outer_partial: None,
         partial: 1.0,
         positions: c.size("max_position_embeddings", LENGTH)?,
         length: options.rope_length,

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::model::OpenOptions;
 use crate::model::build::{Bias, Names};
 use crate::model::checkpoint::Naming;
-use crate::model::config::{Config, LAYERS, LENGTH, WIDTH};
+use crate::model::config::{Config, LENGTH, WIDTH};
 use crate::model::spec::{Activation, Block, Embedding, Layer, Mamba1, Mixer, ModelSpec, Norm, NormKind, Residual, StartToken};
 
 const IGNORED: &[(&[&str], &str)] = &[
@@ -147,9 +147,9 @@ pub(super) fn read(c: &Config, _: &OpenOptions) -> Result<(ModelSpec, Naming)> {
 
 /// `num_hidden_layers`, which converted folders also call `n_layer`.
 pub(super) fn layer_count(c: &Config) -> Result<usize> {
-    match c.optional("num_hidden_layers", LAYERS)? {
+    match c.layers("num_hidden_layers")? {
         Some(n) => Ok(n),
-        None => c.size("n_layer", LAYERS),
+        None => c.layer_count("n_layer"),
     }
 }
 
@@ -182,7 +182,7 @@ pub(super) fn read_original(c: &Config, _: &OpenOptions) -> Result<(ModelSpec, N
         Ok::<_, crate::Error>(Stack {
             family,
             d,
-            layers: c.size("n_layer", LAYERS)?,
+            layers: c.layer_count("n_layer")?,
             vocab: c.size("vocab_size", LENGTH)?.next_multiple_of(multiple),
             norm: if c.flag("rms_norm", true)? { NormKind::Rms } else { NormKind::Layer },
             eps: c.epsilon("norm_epsilon", 1e-5)?,
