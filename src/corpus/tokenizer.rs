@@ -54,6 +54,7 @@ impl Tokenizer {
     /// Bytes that are no tokenizer.
     pub fn from_bytes(bytes: &[u8], path: PathBuf) -> Result<Self> {
         let unread = |why: String| Error::file(&path, format!("is no tokenizer that can be read: {why}"));
+        check_character_maps(bytes).map_err(unread)?;
         let mut inner = guarded(|| tokenizers::Tokenizer::from_bytes(bytes)).and_then(|read| read.map_err(|e| e.to_string())).map_err(unread)?;
         let mut notices = Vec::new();
         let mut off = |what: &str| notices.push(format!("{}: {what} is switched off", path.display()));
@@ -160,6 +161,35 @@ fn boundaries(tokens: &[String], spans: &[(usize, usize)], length: usize) -> Vec
 fn spelled(token: &str) -> usize {
     let fallback = token.len() == 6 && token.starts_with("<0x") && token.ends_with('>');
     if fallback { 1 } else { token.chars().count() }
+}
+
+/// A precompiled map of characters starts with the size of its first table, for which the tokenizers crate takes memory before it looks whether so
+/// much is there.
+fn check_character_maps(bytes: &[u8]) -> std::result::Result<(), String> {
+    const KEY: &str = "precompiled_charsmap";
+    let Some(text) = std::str::from_utf8(bytes).ok().filter(|t| t.contains(KEY)) else { return Ok(()) };
+    fn check(value: &serde_json::Value) -> std::result::Result<(), String> {
+        match value {
+            serde_json::Value::Object(fields) => fields.iter().try_for_each(|(key, value)| match value.as_str().filter(|_| key == KEY) {
+                Some(map) if !table_fits(map) => Err(format!("its {KEY} is cut off or damaged")),
+                _ => check(value),
+            }),
+            serde_json::Value::Array(items) => items.iter().try_for_each(check),
+            _ => Ok(()),
+        }
+    }
+    // What is no JSON at all is refused by the reader itself.
+    serde_json::from_str(text).map_or(Ok(()), |json| check(&json))
+}
+
+/// Whether the table at the beginning of a base64 text lies within it: four bytes of length, little-endian, then the table.
+fn table_fits(base64: &str) -> bool {
+    let value = |c: u8| b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".iter().position(|&x| x == c);
+    let digits: Option<Vec<usize>> = base64.bytes().take(6).map(value).collect();
+    let Some(&[a, b, c, d, e, f]) = digits.as_deref() else { return false };
+    let bits = a << 30 | b << 24 | c << 18 | d << 12 | e << 6 | f;
+    let size = ((bits >> 4) as u32).swap_bytes() as usize;
+    size <= base64.len() / 4 * 3
 }
 
 #[cfg(test)]

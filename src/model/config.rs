@@ -257,7 +257,7 @@ impl Config {
     /// Anything else.
     pub fn interval(&self, key: &str, default: (f32, f32)) -> Result<(f32, f32)> {
         let Some(v) = self.value(key) else { return Ok(default) };
-        let ends: Option<Vec<f64>> = v.as_array().map(|a| a.iter().filter_map(json::number).collect());
+        let ends: Option<Vec<f64>> = v.as_array().and_then(|a| a.iter().map(json::number).collect());
         match ends.as_deref() {
             Some([low, high]) if low <= high => Ok((*low as f32, *high as f32)),
             _ => Err(self.wrong(key, "two numbers, the lower first", v)),

@@ -242,8 +242,8 @@ fn errors_are_one_line_whatever_they_quote() {
     let (folder, corpus) = small();
     let evil = "x\n\u{1b}[2J\u{202e}y";
     let model = copy("llama", folder.path());
-    let view = TensorView::new(Dtype::F32, vec![1], &[0; 4]).unwrap();
-    fs::write(model.join("model.safetensors"), safetensors::serialize([(evil, view)], None).unwrap()).unwrap();
+    let view = || TensorView::new(Dtype::F32, vec![1], &[0; 4]).unwrap();
+    fs::write(model.join("model.safetensors"), safetensors::serialize([(evil, view()), ("z", view())], None).unwrap()).unwrap();
     let shown = "x\\n\\u{1b}[2J\\u{202e}y";
     refused(args!["score", "--quiet", "-m", model, corpus], &["model.safetensors", &format!("`{shown}`")]);
     edit_config(&model, |c| c[evil] = 1.into());
@@ -252,5 +252,5 @@ fn errors_are_one_line_whatever_they_quote() {
     refused(args!["score", "--quiet", "-m", model, corpus], &["config.json", shown]);
     refused(args!["score", "--quiet", "-m", folder.path().join(evil), corpus], &[shown]);
     refused(args!["score", "--quiet", "-m", fixture("llama"), corpus, "--out", folder.path().join(format!("{evil}.txt"))], &[shown]);
-    refused(args!["score", "--device", evil, "-m", fixture("llama"), corpus], &["[2J"]);
+    refused(args!["score", "--device", evil, "-m", fixture("llama"), corpus], &["--device", "possible values"]);
 }

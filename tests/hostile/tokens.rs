@@ -32,7 +32,7 @@ fn one(tokenizer: &Tokenizer, name: &str, text: &str) -> std::result::Result<Opt
     }
     // A document is held against the model's vocabulary once more, token by token.
     if let Some(largest) = tokens.iter().max() {
-        let document = || -> Result<Document> { Ok(Document { id: "text".into(), content: Content::Text(text.into()) }) };
+        let document = || -> Result<Document> { Ok(Document { id: "text".into(), content: Content::Text(text.into()), label: None }) };
         let read = |vocab: usize| TokenizedDocuments::new([document()].into_iter(), Some(tokenizer), vocab).next().is_some_and(|d| d.is_ok());
         if read(*largest as usize) || !read(*largest as usize + 1) {
             return Err(format!("id {largest} is not held against the vocabulary"));

@@ -89,6 +89,8 @@ impl Turn {
             other => return Err(format!("a rope of kind {other:?}")),
         }
         s.done(&[])?;
+        // An exponent is rounded to float32, too, and a power of a large base passes that on by the logarithm of the result.
+        turn.frequencies.iter_mut().zip(&plain).for_each(|(f, p)| f.1 *= 1.0 + p.ln().abs());
         Ok(turn)
     }
 }
