@@ -113,8 +113,12 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
         }
         return if args.json { say_json(&forecast) } else { tell(&forecast, "documents") };
     }
-    let documents = TokenizedDocuments::new(corpus.documents(), tokenizer.as_ref(), model.engine.vocab());
-    let summary = written(args, "documents", |write, progress| score_corpus(&mut model.engine, documents, &options, write, progress))?;
+    let mut documents = corpus.documents();
+    let tokenized = TokenizedDocuments::new(&mut documents, tokenizer.as_ref(), model.engine.vocab());
+    let summary = written(args, "documents", |write, progress| score_corpus(&mut model.engine, tokenized, &options, write, progress))?;
+    if !args.quiet {
+        documents.notices().iter().for_each(|n| eprintln!("note: {n}"));
+    }
     if args.json { say_json(&summary) } else { table(&summary) }
 }
 

@@ -1,8 +1,11 @@
 //! The stream of documents of a corpus.
 
+use super::fasta::Fasta;
 use super::jsonl::{JsonLines, Rest, RowFields};
-use super::listing::{Format, GroupBy, ReadOptions, Source};
 use super::notes::Notes;
+use super::options::{GroupBy, ReadOptions};
+use super::parquet_texts::ParquetTexts;
+use super::source::{Format, Source};
 use super::stream::without_mark;
 use super::token_files::{NpyRows, RawTokens};
 use super::unicode::{self, Mended};
@@ -30,7 +33,8 @@ impl Content {
 /// A source file or row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
-    /// The file's name in the corpus; `name:line` for a JSON line, unless it has an `id` of its own; `name[row]` for a row of a `.npy` file.
+    /// The file's name in the corpus; for a JSON line its `id`, else `name:line`; for a row of a Parquet file its `id`, else `name[row]`; for a FASTA record its
+    /// header's first word; `name[row]` for a row of a `.npy` file. Rows count from 0, lines from 1.
     pub id: String,
     /// The group that it belongs to, where [`ReadOptions::group`] asks for one.
     pub label: Option<String>,
@@ -107,13 +111,14 @@ impl<'a> Documents<'a> {
 }
 
 fn open<'a>(source: &'a Source, options: &'a ReadOptions) -> Result<Box<dyn Records + 'a>> {
-    let has_fields = matches!(source.format, Format::JsonLines);
-    if matches!(options.group, GroupBy::Field(_)) && !has_fields {
+    if matches!(options.group, GroupBy::Field(_)) && !source.format.has_fields() {
         return Err(Error::file(&source.path, "has no fields, so --group-field cannot be found in it; group by folders with --group-by folder"));
     }
     Ok(match source.format {
         Format::Text => Box::new(Text { source, options, over: false, mended: Mended::default() }),
         Format::JsonLines => Box::new(json_lines(source, options, options.fields())?),
+        Format::Fasta => Box::new(Fasta::new(source.open()?, &source.name, options.bad_bytes, options.document_limit)),
+        Format::Parquet => Box::new(ParquetTexts::open(source, options)?),
         Format::Npy => Box::new(NpyRows::open(source)?),
         Format::Raw => Box::new(RawTokens::new(source, options)),
     })

@@ -39,7 +39,7 @@ pub struct JsonRow {
     pub line: u64,
     /// Its `id`, a string or a number as written; without one `name:line`.
     pub id: String,
-    /// The text; `None` where no field was asked for.
+    /// The text, null being an empty one; `None` where no field was asked for.
     pub text: Option<String>,
     /// The group, a string or a number as written; `None` where no field was asked for.
     pub label: Option<String>,
@@ -129,7 +129,7 @@ impl JsonLines {
         let (path, line) = (self.stream.path(), self.line);
         let object: Map<String, Value> = match serde_json::from_str(text) {
             Ok(object) => object,
-            Err(e) => return Error::file(path, format!("line {line} is not a JSON object: {}", of_one_line(&e))),
+            Err(e) => return Error::file(path, format!("line {line} is not a JSON object: {}; every line is to hold one", of_one_line(&e))),
         };
         let lacks = |field: &str, option: &str| {
             let fields: Vec<&str> = object.keys().map(String::as_str).collect();
@@ -137,7 +137,7 @@ impl JsonLines {
         };
         let what = match (&self.fields.text, &self.fields.group) {
             (Some(field), _) if !object.contains_key(field) => lacks(field, "holds the text with --text-field"),
-            (Some(field), _) if !object[field].is_string() => format!("field \"{field}\" of line {line} is not a string"),
+            (Some(field), _) if !object[field].is_string() && !object[field].is_null() => format!("field \"{field}\" of line {line} is not a string"),
             (_, Some(field)) if !object.contains_key(field) => lacks(field, "holds the group with --group-field"),
             (_, Some(field)) if scalar(&object[field]).is_none() => format!("field \"{field}\" of line {line} is neither a string nor a number"),
             _ => format!("field \"{ID}\" of line {line} is neither a string nor a number"),
@@ -206,7 +206,7 @@ impl<'de> Visitor<'de> for RowSeed<'_> {
         while let Some(key) = map.next_key_seed(Key)? {
             // Of a key that comes twice the last counts, as in most of the parsers that people use.
             if is(&fields.text, &key) {
-                let text: String = map.next_value()?;
+                let text = map.next_value::<Option<String>>()?.unwrap_or_default();
                 if is(&fields.group, &key) {
                     parsed.label = Some(text.clone());
                 }
@@ -288,10 +288,10 @@ mod tests {
 
     #[test]
     fn ids_texts_labels_and_the_rest() {
-        let bytes = b"\xef\xbb\xbf{\"text\": \"a\\u00e9\", \"n\": 1}\r\n\n  \n{\"id\": \"x7\", \"n\": 2.50, \"b\": {\"k\": [1]}, \"text\": \"\", \"a\": null}\n{\"n\": \"u\", \"text\": \"b\", \"id\": 12}";
+        let bytes = b"\xef\xbb\xbf{\"text\": \"a\\u00e9\", \"n\": 1}\r\n\n  \n{\"id\": \"x7\", \"n\": 2.50, \"b\": {\"k\": [1]}, \"text\": \"\", \"a\": null}\n{\"n\": \"u\", \"text\": null, \"id\": 12}";
         let read = rows(open(bytes, fields("text", Some("n"), Rest::Keep), BadBytes::Refuse)).unwrap();
         let short: Vec<_> = read.iter().map(|r| (r.line, r.id.as_str(), r.text.as_deref().unwrap(), r.label.as_deref().unwrap())).collect();
-        assert_eq!(short, [(1, "c.jsonl:1", "a\u{e9}", "1"), (4, "x7", "", "2.5"), (5, "12", "b", "u")]);
+        assert_eq!(short, [(1, "c.jsonl:1", "a\u{e9}", "1"), (4, "x7", "", "2.5"), (5, "12", "", "u")]);
         assert_eq!(Value::from(read[1].rest.clone()).to_string(), json!({"n": 2.5, "b": {"k": [1]}, "a": null}).to_string());
         let dropped = rows(open(bytes, fields("text", None, Rest::Drop), BadBytes::Refuse)).unwrap();
         assert!(dropped.iter().all(|r| r.rest.is_empty() && r.label.is_none()));
@@ -306,7 +306,10 @@ mod tests {
     #[test]
     fn bad_lines_are_named() {
         let say = |b: &str, group| rows(open(b.as_bytes(), fields("text", group, Rest::Drop), BadBytes::Refuse)).unwrap_err().to_string();
-        assert_eq!(say("{\"text\": \"a\"}\n{\"text\": ", None), "c.jsonl: line 2 is not a JSON object: EOF while parsing a value at its byte 9");
+        assert_eq!(
+            say("{\"text\": \"a\"}\n{\"text\": ", None),
+            "c.jsonl: line 2 is not a JSON object: EOF while parsing a value at its byte 9; every line is to hold one"
+        );
         assert!(say("[1]", None).contains("line 1 is not a JSON object"));
         assert!(say("{\"text\": \"a\"} {}", None).contains("line 1 is not a JSON object: trailing characters"));
         assert!(

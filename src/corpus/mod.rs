@@ -18,23 +18,30 @@
 
 mod chunks;
 mod document;
+mod fasta;
 mod fingerprint;
 mod groups;
 mod jsonl;
 mod listing;
 mod notes;
+mod options;
+mod parquet_texts;
+mod source;
 mod stream;
 mod token_files;
 mod tokenized;
 mod tokenizer;
 mod unicode;
+mod walk;
 
 pub use chunks::{Chunk, Drawing, draw};
 pub use document::{Content, Document, Documents};
 pub use fingerprint::{Fingerprint, Fingerprinter};
 pub use groups::{Matched, matched, published};
 pub use jsonl::{JsonLines, JsonRow, Rest, RowFields};
-pub use listing::{Corpus, Format, GroupBy, ReadOptions, Source};
+pub use listing::Corpus;
+pub use options::{GroupBy, ReadOptions, Streams};
+pub use source::{Format, Source};
 pub use stream::{ByteStream, Packing, Passed};
 pub use token_files::TokenWidth;
 pub use tokenized::{TokenizedDocument, TokenizedDocuments};

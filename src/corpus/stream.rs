@@ -83,6 +83,21 @@ impl ByteStream {
         Ok(ByteStream { path: path.to_path_buf(), packing, inner, offset: 0 })
     }
 
+    /// A reader without a name that says how it is packed: by its first bytes, which no text begins with.
+    ///
+    /// # Errors
+    /// What the system refuses; no memory for a decoder.
+    pub fn sniffed(path: &Path, mut reader: impl Read + Send + 'static) -> Result<Self> {
+        let mut first = Vec::new();
+        reader.by_ref().take(4).read_to_end(&mut first).map_err(Error::io(path))?;
+        let packing = match first[..] {
+            [0x1f, 0x8b, ..] => Packing::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd] => Packing::Zstd,
+            _ => Packing::Plain,
+        };
+        Self::new(path, packing, std::io::Cursor::new(first).chain(reader))
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
@@ -133,7 +148,7 @@ impl ByteStream {
             }
             let (n, over) = upto_line_end(bytes);
             if line.len() as u64 + n as u64 > limit {
-                return Err(Error::file(&self.path, format!("the line at byte {start} has more than {}", said_limit(limit))));
+                return Err(self.too_long(start, limit));
             }
             line.extend_from_slice(&bytes[..n]);
             self.consume(n);
@@ -141,6 +156,12 @@ impl ByteStream {
                 return Ok(true);
             }
         }
+    }
+
+    /// What is said of a text that begins at byte `start` and has more than `limit` bytes.
+    pub(super) fn too_long(&self, start: u64, limit: u64) -> Error {
+        let size = if limit >= 1 << 30 && limit.is_multiple_of(1 << 30) { format!("{} GiB", limit >> 30) } else { format!("{limit} bytes") };
+        Error::file(&self.path, format!("the document at byte {start} has more than {size}, the most that is read as one; split it"))
     }
 
     /// Passes over the next line without holding it. Blanks are the ASCII ones, and a byte-order mark at the stream's beginning is none of its bytes.
@@ -180,7 +201,7 @@ impl ByteStream {
                 return Ok(out);
             }
             if out.len() as u64 + n as u64 > limit {
-                return Err(Error::file(&self.path, format!("is one document of more than {}", said_limit(limit))));
+                return Err(self.too_long(0, limit));
             }
             out.extend_from_slice(bytes);
             self.consume(n);
@@ -201,14 +222,6 @@ fn upto_line_end(bytes: &[u8]) -> (usize, bool) {
 /// The bytes without the UTF-8 byte-order mark, which some editors put before a text and which is no part of it.
 pub(super) fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
-}
-
-/// A limit in words.
-fn said_limit(limit: u64) -> String {
-    match limit {
-        n if n >= 1 << 30 && n % (1 << 30) == 0 => format!("{} GiB, the most that is read as one document", n >> 30),
-        n => format!("{n} bytes, the most that is read as one document"),
-    }
 }
 
 #[cfg(test)]
@@ -303,6 +316,16 @@ mod tests {
     }
 
     #[test]
+    fn streams_say_how_they_are_packed() {
+        for packing in ALL {
+            let s = ByteStream::sniffed("x".as_ref(), std::io::Cursor::new(packed(packing, b"abc"))).unwrap();
+            assert_eq!((s.packing, s.offset()), (packing, 0));
+            assert_eq!({ s }.read_rest(9).unwrap(), b"abc");
+        }
+        assert_eq!(ByteStream::sniffed("x".as_ref(), &b""[..]).unwrap().read_rest(9).unwrap(), b"");
+    }
+
+    #[test]
     fn lines_longer_than_the_limit_are_refused_before_they_are_held() {
         // 64 MiB of zeros in a few kilobytes.
         for packing in [Packing::Gzip, Packing::Zstd] {
@@ -310,14 +333,15 @@ mod tests {
             assert!(bomb.len() < 1 << 20);
             let mut line = Vec::new();
             let said = stream(packing, bomb.clone()).read_line(&mut line, 1 << 20).unwrap_err().to_string();
-            assert_eq!(said, "x: the line at byte 0 has more than 1048576 bytes, the most that is read as one document");
+            assert_eq!(said, "x: the document at byte 0 has more than 1048576 bytes, the most that is read as one; split it");
             assert!(line.capacity() <= 2 << 20);
             let said = stream(packing, bomb).read_rest(1 << 20).unwrap_err().to_string();
-            assert_eq!(said, "x: is one document of more than 1048576 bytes, the most that is read as one document");
+            assert_eq!(said, "x: the document at byte 0 has more than 1048576 bytes, the most that is read as one; split it");
         }
         let mut line = Vec::new();
         assert!(stream(Packing::Plain, b"abc\n".to_vec()).read_line(&mut line, 4).unwrap());
         assert!(stream(Packing::Plain, b"abcd\n".to_vec()).read_line(&mut Vec::new(), 4).is_err());
-        assert!(said_limit(1 << 30).starts_with("1 GiB, "));
+        let said = stream(Packing::Plain, Vec::new()).too_long(7, 1 << 30).to_string();
+        assert_eq!(said, "x: the document at byte 7 has more than 1 GiB, the most that is read as one; split it");
     }
 }

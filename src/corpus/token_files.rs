@@ -4,7 +4,8 @@
 //! little endian), a header that is a Python dict literal with exactly the keys `descr`, `fortran_order` and `shape`, and then the elements.
 
 use super::document::{Content, Document, Records};
-use super::listing::{ReadOptions, Source};
+use super::options::ReadOptions;
+use super::source::Source;
 use crate::error::{Error, Result};
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -38,7 +39,7 @@ impl Records for RawTokens<'_> {
             return Ok(None);
         }
         let path = &self.source.path;
-        let bytes = std::fs::read(path).map_err(Error::io(path))?;
+        let bytes = self.source.open()?.read_rest(u64::MAX)?;
         let (kind, name) = match self.options.token_width {
             TokenWidth::U16 => (Kind::U16, "u16"),
             TokenWidth::U32 => (Kind::U32, "u32"),
