@@ -62,7 +62,7 @@ pub struct CorpusArgs {
 }
 
 impl CorpusArgs {
-    /// Lists the corpus; standard input is kept so that it can be read again.
+    /// Lists the corpus; standard input is kept, so that it can be read again.
     ///
     /// # Errors
     /// As [`Corpus::open`].
