@@ -232,7 +232,6 @@ impl ParquetTexts<'_> {
         self.row += done;
         Ok(done)
     }
-
 }
 
 /// The parquet crate panics on some damaged pages; after an error nothing is read on.
