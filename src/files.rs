@@ -3,8 +3,9 @@
 use crate::error::{Error, Result};
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// What a file that is still being written has in its name.
@@ -96,6 +97,68 @@ impl Drop for PendingFile {
         if let Some(temporary) = self.temporary.take() {
             let _ = fs::remove_file(&temporary);
             no_longer_pending(&temporary);
+        }
+    }
+}
+
+/// Space on disk without a name: it is gone when this is dropped, or the process ends however it may.
+#[derive(Debug)]
+pub struct Scratch {
+    file: File,
+    /// Its name, where the system does not let an open file have none.
+    name: Option<PathBuf>,
+    folder: PathBuf,
+    length: u64,
+}
+
+impl Scratch {
+    /// Makes room in `folder`, or the next folder above it that there is.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn create(folder: &Path) -> Result<Self> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let folder = folder.ancestors().find(|f| f.is_dir()).unwrap_or(Path::new("."));
+        let name = folder.join(format!(".scratch-{}-{}{PARTIAL}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+        let file = File::options().read(true).write(true).create_new(true).open(&name).map_err(Error::io(&name))?;
+        let name = fs::remove_file(&name).is_err().then_some(name);
+        Ok(Scratch { file, name, folder: folder.to_path_buf(), length: 0 })
+    }
+
+    /// Bytes in it.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Adds bytes at the end.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(self.length)).and_then(|_| file.write_all(bytes)).map_err(self.refused())?;
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Fills `bytes` from byte `at` on. For one reader at a time.
+    ///
+    /// # Errors
+    /// What the system refuses; an end before.
+    pub fn read(&self, at: u64, bytes: &mut [u8]) -> Result<()> {
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(bytes)).map_err(self.refused())
+    }
+
+    fn refused(&self) -> impl FnOnce(std::io::Error) -> Error {
+        Error::io(self.folder.join("(a temporary file)"))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Some(name) = self.name.take() {
+            let _ = fs::remove_file(name);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::budget::Budget;
 use super::options::{ModelArgs, processor};
 use super::{say, say_json};
 use crate::backend::Backend;
@@ -65,7 +66,7 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     let states = if cut(&spec, 1).grain.is_some() { FORKS } else { 0 };
     let rows = args.run.wave_rows.map_or(WAVE_ROWS, |n| n as usize);
     let extent = Extent { rows, states, ..Extent::default() };
-    let options = Options { memory: args.run.memory.map(|m| m.0), ..Options::default() };
+    let options = Options { memory: Some(Budget::of(args.run.memory).engine()), ..Options::default() };
     let engine = Engine::new(processor(args.run.precision, args.run.threads.map(usize::from))?, spec, checkpoint, options)?;
     let workspace = workspace_bytes(engine.spec(), extent, engine.backend().block_rows()) as u64;
     let memory = Memory { weights: engine.weight_bytes() as u64, streamed: engine.streaming(), wave_rows: rows, workspace };

@@ -1,16 +1,17 @@
 //! `hilberg measure`: from model folders and texts to I(ℓ; L), its exponent, and a record that resumes.
 
+use super::budget::Budget;
 use super::corpus::CorpusArgs;
-use super::measure_texts::{Tokens, group_texts};
+use super::measure_texts::Texts;
 use super::options::{ModelArgs, OpenModel, open_model};
 use super::progress::{Meter, duration};
 use super::run_log::RunLog;
 use super::signals::{Heeding, stop_flag};
 use super::{say, say_json};
-use crate::corpus::{Corpus, draw, matched, published};
+use crate::corpus::Cutting;
 use crate::engine::{Scorer, WAVE_ROWS};
 use crate::error::{Error, Result};
-use crate::estimate::{Estimator, Options, Pairing, count_ngrams};
+use crate::estimate::{Estimator, Options, Pairing};
 use crate::measure::{Design, Done, FIRST, Journal, ModelIdentity, Pace, Plan, Planned, Project, Shard, Task, Terms, Text, run as score_groups};
 use crate::report;
 use clap::{Args, ValueEnum};
@@ -20,8 +21,6 @@ use std::time::Instant;
 
 /// Tokens of a chunk where neither --length nor --splits says otherwise.
 const LENGTH: u32 = 2048;
-/// Chunks where --chunks does not say otherwise.
-const CHUNKS: usize = 256;
 
 /// Who meets whom, as the option spells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -29,6 +28,15 @@ enum PairingChoice {
     /// Both terms of an estimate on the same tail: the smaller error
     Matched,
     /// Joint terms of one list of pieces, the others of a second one: to reproduce published tables
+    Published,
+}
+
+/// What documents are cut into, as the option spells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum PiecesChoice {
+    /// Chunks at random places, without overlap
+    Random,
+    /// Pieces of at least 5,000 words that begin and end with sentences; the first tokens of each
     Published,
 }
 
@@ -61,6 +69,9 @@ pub struct MeasureArgs {
     /// Who meets whom
     #[arg(long, value_enum, default_value = "matched")]
     pairing: PairingChoice,
+    /// What documents are cut into
+    #[arg(long, value_enum, default_value = "random")]
+    pieces: PiecesChoice,
     /// Seed of the chunks' places and order
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -132,9 +143,9 @@ pub fn run(args: &MeasureArgs) -> Result<()> {
     let design = args.design(&known)?;
     let vocab = known.iter().map(|k| k.vocab).min().unwrap_or(0);
     let needs_ngrams = args.estimators.contains(&Estimator::DirectNgram);
-    let tokens = Tokens::read(&args.corpus, &corpus, &args.model, vocab)?;
-    let (groups, not_used) = args.groups(&design, &tokens, &corpus)?;
-    let notices: Vec<String> = corpus.notices().iter().chain(tokens.notices()).cloned().chain(not_used).collect();
+    let texts = Texts::open(&args.corpus, &corpus, &args.model, vocab, design.cutting, Budget::of(args.open.memory).room_before_engine())?;
+    let (groups, of_texts) = texts.groups(&design, args.seed, args.chunks)?;
+    let notices: Vec<String> = corpus.notices().iter().cloned().chain(of_texts).collect();
     let own = (0..groups.len() as u32).filter(|&g| args.shard.is_none_or(|s| s.holds(g))).count();
     if let (Some(shard), 0) = (args.shard, own) {
         return Err(Error::input(format!("shard {shard} has no group: there are {}; ask for more --chunks or fewer shards", groups.len())));
@@ -148,14 +159,14 @@ pub fn run(args: &MeasureArgs) -> Result<()> {
         return args.dry_run(&design, &groups, own, &known, open);
     }
     let identities = known.iter().map(|k| k.identity.clone()).collect();
-    let mut plan = Plan::new(tokens.fingerprint.clone(), args.seed, design, groups.len() as u32, options, identities);
+    let mut plan = Plan::new(texts.fingerprint().clone(), args.seed, design, groups.len() as u32, options, identities);
     plan.shard = args.shard;
     plan.until_se = args.until_se;
     let project = Project::open(&args.out, plan)?;
     if needs_ngrams && project.ngrams()?.is_none() {
-        project.write_ngrams(&count_ngrams(&tokens.all(&corpus)?))?;
+        project.write_ngrams(&texts.ngrams(project.folder())?)?;
     }
-    drop(tokens);
+    drop(texts);
     let mut session = Session { args, project: &project, groups: &groups, known: &known, runs: Vec::new(), notices };
     let scored = session.score(open);
     let Session { runs, notices, .. } = session;
@@ -266,9 +277,13 @@ impl MeasureArgs {
             PairingChoice::Matched => Pairing::Matched,
             PairingChoice::Published => Pairing::Published,
         };
+        let cutting = match self.pieces {
+            PiecesChoice::Random => Cutting::Chunks,
+            PiecesChoice::Published => Cutting::Pieces,
+        };
         self.refuse_what_cannot_be_had(pairing, &ratios)?;
         let foreign = self.foreign.unwrap_or(u32::from(terms.cross || pairing == Pairing::Published));
-        let design = Design { pairing, length, splits, ratios, foreign, terms };
+        let design = Design { pairing, cutting, length, splits, ratios, foreign, terms };
         design.check()?;
         Ok(design)
     }
@@ -293,39 +308,14 @@ impl MeasureArgs {
                 return Err(Error::input("--until-se watches direct at the ratio 2; add direct to --estimators and 2 to --ratios, or leave it out"));
             }
         }
+        if self.pieces == PiecesChoice::Published && self.estimators.contains(&Estimator::Profile) {
+            let what = "profile needs texts from random places, and --pieces published begins each with a sentence; leave it out of --estimators or take --pieces random";
+            return Err(Error::input(what));
+        }
         if self.estimators.contains(&Estimator::Profile) && !ratios.contains(&2) {
             return Err(Error::input("profile is defined for the ratio 2 alone; add 2 to --ratios or leave it out of --estimators"));
         }
         Ok(())
-    }
-
-    /// The chunks in their groups, and what is to be said about those that are not used.
-    fn groups(&self, design: &Design, tokens: &Tokens, corpus: &Corpus) -> Result<(Vec<Vec<Text>>, Vec<String>)> {
-        let drawing = draw(&tokens.lengths, design.length, self.seed)?;
-        let wanted = self.chunks.unwrap_or(CHUNKS).min(drawing.chunks.len());
-        let mut notices = Vec::new();
-        if drawing.too_short > 0 {
-            notices.push(format!("{} of {} documents have fewer than {} tokens and are not used", drawing.too_short, tokens.lengths.len(), design.length));
-        }
-        if let Some(asked) = self.chunks.filter(|&n| n > wanted) {
-            notices.push(format!("there are {wanted} chunks of {} tokens, fewer than the {asked} asked for", design.length));
-        }
-        let order = &drawing.chunks[..wanted];
-        let groups: Vec<Vec<usize>> = match design.pairing {
-            Pairing::Matched => {
-                let m = matched(order, design.foreign as usize)?;
-                if m.unused > 0 {
-                    notices.push(format!("{} of {wanted} chunks fill no group of {} from different documents and are not used", m.unused, design.members()));
-                }
-                m.groups
-            }
-            Pairing::Published => published(wanted).into_iter().map(|pair| pair.to_vec()).collect(),
-        };
-        if groups.is_empty() {
-            return Err(Error::input(format!("{wanted} chunks fill no group of {}; give more --chunks or more texts", design.members())));
-        }
-        let texts = group_texts(design, order, &groups, tokens, corpus)?;
-        Ok((texts, notices))
     }
 
     /// What `run.json` says of a run.
@@ -335,7 +325,7 @@ impl MeasureArgs {
 
     /// Says what a measurement takes, of which `own` groups are to be scored here, with the time of one tree as its measure of speed.
     fn dry_run(&self, design: &Design, groups: &[Vec<Text>], own: usize, known: &[Known], open: Vec<OpenModel>) -> Result<()> {
-        let rows: usize = design.rows()?.iter().sum::<usize>() * own;
+        let rows: usize = design.rows()?.iter().sum::<usize>() * groups.len();
         let cells = design.splits.len() * (FIRST + design.ratios.len() * design.members());
         let disk = own * design.members() * (4 * design.length as usize + 8 * cells);
         let texts = groups.len() * design.members() * 4 * design.length as usize;

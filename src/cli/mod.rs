@@ -5,6 +5,7 @@ macro_rules! eprintln {
     ($($told:tt)*) => { $crate::cli::note(format_args!($($told)*)) };
 }
 
+mod budget;
 pub mod corpus;
 pub mod devices;
 pub mod estimate;

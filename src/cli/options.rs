@@ -1,5 +1,6 @@
 //! Options that mean the same in every subcommand that runs a model, and how a model is opened by them.
 
+use super::budget::Budget;
 use super::signals::{Heeding, stop_flag};
 use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
@@ -91,7 +92,7 @@ pub struct ModelArgs {
     /// Operands of products; sums and residuals are float32 in any case
     #[arg(long, value_enum, default_value = "f32", help_heading = "Model and machine")]
     pub precision: Precision,
-    /// Bound on weights, workspace and scratch of the engine, mapped files and texts apart: 500M, 2G [default: four fifths of what is free]
+    /// Bound on what is allocated, mapped files apart: 500M, 2G; three quarters are the engine's [default: four fifths of what is free]
     #[arg(long, value_name = "SIZE", help_heading = "Model and machine")]
     pub memory: Option<Bytes>,
     /// Threads [default: one a core]
@@ -216,7 +217,7 @@ pub fn open_model(args: &ModelArgs, folder: &Path) -> Result<OpenModel> {
         let what = format!("the start token {} ({}) lies outside the model's vocabulary of {}; say --start ID", s.id, s.source, spec.vocab);
         return Err(if matches!(args.start, StartChoice::Id(_)) { Error::input(what) } else { Error::file(folder.join("config.json"), what) });
     }
-    let options = Options { memory: args.memory.map(|m| m.0), wave_rows: args.wave_rows.map(|n| n as usize), stop: Some(stop_flag()) };
+    let options = Options { memory: Some(Budget::of(args.memory).engine()), wave_rows: args.wave_rows.map(|n| n as usize), stop: Some(stop_flag()) };
     let threads = args.threads.map(usize::from);
     let engine = match args.device {
         DeviceChoice::Auto | DeviceChoice::Cpu => AnyEngine::Cpu(Engine::new(processor(args.precision, threads)?, spec, checkpoint, options)?),

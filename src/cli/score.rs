@@ -1,5 +1,6 @@
 //! `hilberg score`: log q of documents, or of completions after prompts.
 
+use super::budget::Budget;
 use super::corpus::CorpusArgs;
 use super::options::{ModelArgs, OpenModel, open_model};
 use super::score_rows::{self, PromptArgs};
@@ -114,7 +115,7 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
         return if args.json { say_json(&forecast) } else { tell(&forecast, "documents") };
     }
     let mut documents = corpus.documents();
-    let tokenized = TokenizedDocuments::new(&mut documents, tokenizer.as_ref(), model.engine.vocab());
+    let tokenized = TokenizedDocuments::within(Budget::of(args.options.memory).room_beside_engine(), &mut documents, tokenizer.as_ref(), model.engine.vocab());
     let summary = written(args, "documents", |write, progress| score_corpus(&mut model.engine, tokenized, &options, write, progress))?;
     if !args.quiet {
         documents.notices().iter().for_each(|n| eprintln!("note: {n}"));

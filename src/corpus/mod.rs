@@ -18,32 +18,42 @@
 
 mod chunks;
 mod document;
+mod drawing;
 mod fasta;
 mod fingerprint;
 mod groups;
+mod index;
 mod jsonl;
 mod listing;
 mod notes;
 mod options;
 mod parquet_texts;
+mod pieces;
+#[cfg(test)]
+mod samples;
 mod source;
 mod stream;
+mod token_bound;
 mod token_files;
 mod tokenized;
 mod tokenizer;
 mod unicode;
 mod walk;
 
-pub use chunks::{Chunk, Drawing, draw};
+pub use chunks::{Chunk, Order, Slot, places};
 pub use document::{Content, Document, Documents};
-pub use fingerprint::{Fingerprint, Fingerprinter};
+pub use drawing::{Draw, Drawing, draw};
+pub use fingerprint::{ContentHash, Fingerprint, Fingerprinter};
 pub use groups::{Matched, matched, published};
+pub use index::{Copies, Cutting, Index, Tokens};
 pub use jsonl::{JsonLines, JsonRow, Rest, RowFields};
 pub use listing::Corpus;
 pub use options::{GroupBy, ReadOptions, Streams};
 pub use source::{Format, Source};
+pub use pieces::{WORDS, pieces};
 pub use stream::{ByteStream, Packing, Passed};
+pub use token_bound::TokenBound;
 pub use token_files::TokenWidth;
-pub use tokenized::{TokenizedDocument, TokenizedDocuments};
+pub use tokenized::{Room, TokenizedDocument, TokenizedDocuments};
 pub use tokenizer::{Encoded, Tokenizer};
 pub use unicode::{BadBytes, Mended};

@@ -1,9 +1,11 @@
 //! Text to token ids, with the place of every token in the text.
 
+use super::token_bound::TokenBound;
 use crate::error::{Error, Result, guarded};
 use std::path::{Path, PathBuf};
 use tokenizers::models::ModelWrapper;
-use tokenizers::{PostProcessorWrapper, TruncationParams};
+use tokenizers::{Model, PostProcessorWrapper, TruncationParams};
+use twox_hash::XxHash3_128;
 
 /// A Hugging Face `tokenizer.json`, set to read plain text.
 ///
@@ -16,6 +18,8 @@ pub struct Tokenizer {
     notices: Vec<String>,
     /// The largest id that a text can become.
     largest: u32,
+    bound: std::result::Result<TokenBound, String>,
+    hash: u128,
 }
 
 /// A tokenised text.
@@ -81,7 +85,21 @@ impl Tokenizer {
         let special = |id: &u32| added.get(id).is_some_and(|t| t.special);
         let largest = inner.get_vocab(true).into_values().filter(|id| !special(id)).max();
         let largest = largest.ok_or_else(|| Error::file(&path, "has no ordinary token"))?;
-        Ok(Tokenizer { inner, path, notices, largest })
+        let bound = TokenBound::read(bytes, &|piece| inner.get_model().token_to_id(piece).is_some());
+        Ok(Tokenizer { inner, path, notices, largest, bound, hash: XxHash3_128::oneshot(bytes) })
+    }
+
+    /// How many tokens a text can become at the most.
+    ///
+    /// # Errors
+    /// In a few words, the step of this tokenizer for which no bound is known.
+    pub fn bound(&self) -> std::result::Result<TokenBound, &str> {
+        self.bound.as_ref().copied().map_err(String::as_str)
+    }
+
+    /// XXH3-128 of the file's bytes.
+    pub fn hash(&self) -> u128 {
+        self.hash
     }
 
     /// The file.
@@ -194,33 +212,9 @@ fn table_fits(base64: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::samples::{byte_fallback, byte_level, open};
     use super::*;
-    use serde_json::{Value, json};
-
-    /// A byte-level BPE over all bytes with a few merges, GPT-2's way, and a special token that its vocabulary also holds.
-    fn byte_level() -> Value {
-        let mut alphabet: Vec<char> = tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet().into_iter().collect();
-        alphabet.sort();
-        let merges = [("t", "h"), ("th", "e"), ("Ġ", "the"), ("Ã", "©"), ("e", "n"), ("en", "d")];
-        let mut vocab = serde_json::Map::new();
-        let pieces = alphabet.iter().map(char::to_string).chain(merges.iter().map(|(a, b)| format!("{a}{b}"))).chain(["<|end|>".to_string()]);
-        for (i, piece) in pieces.enumerate() {
-            vocab.insert(piece, json!(i));
-        }
-        let special = vocab["<|end|>"].clone();
-        json!({
-            "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true},
-            "added_tokens": [{"id": special, "content": "<|end|>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}],
-            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
-            "post_processor": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true},
-            "model": {"type": "BPE", "vocab": vocab, "merges": merges.map(|(a, b)| format!("{a} {b}")), "dropout": null, "unk_token": null,
-                      "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": false}
-        })
-    }
-
-    fn open(json: &Value) -> Tokenizer {
-        Tokenizer::from_bytes(json.to_string().as_bytes(), "tokenizer.json".into()).unwrap()
-    }
+    use serde_json::json;
 
     /// The pieces of the text that the tokens stand for, after checking that offsets ascend and cover it.
     fn pieces<'a>(t: &Tokenizer, text: &'a str) -> Vec<&'a [u8]> {
@@ -288,19 +282,7 @@ mod tests {
 
     #[test]
     fn byte_fallback_and_the_prepended_blank() {
-        let mut vocab = serde_json::Map::new();
-        let bytes = (0..256).map(|b| format!("<0x{b:02X}>"));
-        for (i, piece) in ["<unk>", "▁", "a", "b", "▁a"].map(String::from).into_iter().chain(bytes).enumerate() {
-            vocab.insert(piece, json!(i));
-        }
-        let json = json!({
-            "version": "1.0", "truncation": null, "padding": null, "pre_tokenizer": null, "post_processor": null, "decoder": null,
-            "added_tokens": [{"id": 0, "content": "<unk>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}],
-            "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]},
-            "model": {"type": "BPE", "vocab": vocab, "merges": ["▁ a"], "dropout": null, "unk_token": "<unk>", "continuing_subword_prefix": null,
-                      "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true}
-        });
-        assert_eq!(pieces(&open(&json), "a b€ a"), [&b"a"[..], b" ", b"b", b"\xe2", b"\x82", b"\xac", b" a"]);
+        assert_eq!(pieces(&open(&byte_fallback()), "a b€ a"), [&b"a"[..], b" ", b"b", b"\xe2", b"\x82", b"\xac", b" a"]);
     }
 
     #[test]

@@ -141,7 +141,7 @@ impl<B: Backend> Engine<B> {
     fn too_large(&self, workspace: usize) -> Error {
         let mib = |b: usize| b.div_ceil(1 << 20);
         Error::input(format!(
-            "this model needs {} MiB for its weights and {} MiB for a small wave, but memory is bounded at {} MiB; give --memory more",
+            "this model needs {} MiB for its weights and {} MiB for a small wave, but {} MiB of memory are left for them; give --memory more",
             mib(self.weight_bytes()),
             mib(workspace),
             mib(self.memory)
@@ -338,7 +338,7 @@ struct Open {
 }
 
 /// What the system says is free, in bytes; 4 GiB where it does not say.
-fn free_memory() -> usize {
+pub fn free_memory() -> usize {
     let of = |name: &str| -> Option<usize> {
         let text = std::fs::read_to_string("/proc/meminfo").ok()?;
         let line = text.lines().find(|l| l.starts_with(name))?;

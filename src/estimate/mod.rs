@@ -9,6 +9,7 @@ mod data;
 mod errors;
 mod fit;
 mod ngram;
+mod ngram_count;
 pub mod special;
 mod stopping;
 
@@ -17,5 +18,6 @@ pub use contribution::{Cell, Contributions, Estimator, NgramCorrection};
 pub use data::{Group, Marginal, Member, Pairing, Sums};
 pub use errors::{ErrorModel, Interval, Intervals, Resamples, Resampling};
 pub use fit::{Fit, FitRange, Quantity, Unfitted};
-pub use ngram::{CountOfCounts, FOLDS, MAX_N, NgramCounts, NgramEntropies, NgramEntropy, count_ngrams, grassberger, plug_in};
+pub use ngram::{CountOfCounts, FOLDS, MAX_N, NgramCounts, NgramEntropies, NgramEntropy, grassberger, plug_in};
+pub use ngram_count::{NgramCounter, count_ngrams};
 pub use stopping::{FEWEST_GROUPS, Stopping};

@@ -1,9 +1,7 @@
 //! Entropies of n-gram blocks from counts, for the start-of-text correction of the direct estimate.
 
 use super::special::digamma;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// The largest n counted.
 pub const MAX_N: usize = 3;
@@ -57,100 +55,6 @@ impl NgramEntropies {
     }
 }
 
-/// Counts blocks of 1 … [`MAX_N`] tokens at every offset inside the documents, never across them. Document d is in fold d mod min([`FOLDS`], documents).
-///
-/// Takes 8 bytes a token of memory beside the documents, 16 where a block and its fold do not fit into 64 bits.
-pub fn count_ngrams<D: AsRef<[u32]> + Sync>(documents: &[D]) -> Vec<NgramCounts> {
-    let folds = FOLDS.min(documents.len()).max(1);
-    let vocabulary = documents.iter().flat_map(|d| d.as_ref()).copied().max().unwrap_or(0);
-    let token_bits = 32 - vocabulary.leading_zeros().min(31);
-    let fold_bits = usize::BITS - (folds - 1).leading_zeros();
-    (1..=MAX_N)
-        .map(|n| {
-            let (all, left_out) = if n as u32 * token_bits + fold_bits <= 64 {
-                count_packed::<u64, D>(documents, n, token_bits, fold_bits, folds)
-            } else {
-                count_packed::<u128, D>(documents, n, token_bits, fold_bits, folds)
-            };
-            NgramCounts { n: n as u32, all, left_out: if folds > 1 { left_out } else { Vec::new() } }
-        })
-        .collect()
-}
-
-/// An unsigned integer wide enough for a block and its fold.
-trait Key: Copy + Ord + Send {
-    fn push(self, bits: u32, value: u32) -> Self;
-    fn split(self, bits: u32) -> (Self, usize);
-}
-
-macro_rules! key {
-    ($t:ty) => {
-        impl Key for $t {
-            fn push(self, bits: u32, value: u32) -> Self {
-                self << bits | value as $t
-            }
-            fn split(self, bits: u32) -> (Self, usize) {
-                (self >> bits, (self & (((1 as $t) << bits) - 1)) as usize)
-            }
-        }
-    };
-}
-key!(u64);
-key!(u128);
-
-fn count_packed<K: Key + From<u32>, D: AsRef<[u32]>>(
-    documents: &[D],
-    n: usize,
-    token_bits: u32,
-    fold_bits: u32,
-    folds: usize,
-) -> (CountOfCounts, Vec<CountOfCounts>) {
-    let mut keys: Vec<K> = Vec::with_capacity(documents.iter().map(|d| d.as_ref().len().saturating_sub(n - 1)).sum());
-    for (d, tokens) in documents.iter().enumerate() {
-        for block in tokens.as_ref().windows(n) {
-            let k = block.iter().fold(K::from(0), |k, &t| k.push(token_bits, t));
-            keys.push(k.push(fold_bits, (d % folds) as u32));
-        }
-    }
-    keys.par_sort_unstable();
-    let mut all: BTreeMap<u64, u64> = BTreeMap::new();
-    // What leaving a fold out changes: only the blocks that occur in it.
-    let mut change: Vec<BTreeMap<u64, i64>> = vec![BTreeMap::new(); folds];
-    let mut in_fold: Vec<(usize, u64)> = Vec::new();
-    let mut i = 0;
-    while i < keys.len() {
-        let block = keys[i].split(fold_bits).0;
-        in_fold.clear();
-        let start = i;
-        while i < keys.len() && keys[i].split(fold_bits).0 == block {
-            let f = keys[i].split(fold_bits).1;
-            match in_fold.last_mut() {
-                Some((last, c)) if *last == f => *c += 1,
-                _ => in_fold.push((f, 1)),
-            }
-            i += 1;
-        }
-        let count = (i - start) as u64;
-        *all.entry(count).or_default() += 1;
-        for &(f, c) in &in_fold {
-            *change[f].entry(count).or_default() -= 1;
-            if c < count {
-                *change[f].entry(count - c).or_default() += 1;
-            }
-        }
-    }
-    let left_out = change
-        .into_iter()
-        .map(|mut c| {
-            for (&count, &many) in &all {
-                *c.entry(count).or_default() += many as i64;
-            }
-            c.into_iter().filter(|&(_, many)| many > 0).map(|(count, many)| (count, many as u64)).collect()
-        })
-        .collect();
-    (all.into_iter().collect(), left_out)
-}
-
 impl NgramCounts {
     /// Grassberger's entropy with its jackknife error, and the plug-in entropy.
     pub fn entropy(&self) -> NgramEntropy {
@@ -196,9 +100,11 @@ fn entropy_with(counts: &[(u64, u64)], g: impl Fn(u64) -> f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::count_ngrams;
     use super::*;
     use crate::rng::Rng;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     /// The same by the shortest program: a map per n and fold left out.
     fn naive(documents: &[Vec<u32>], n: usize, without: Option<usize>) -> CountOfCounts {

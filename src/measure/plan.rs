@@ -4,7 +4,7 @@
 //! chunk under the head w[1..ℓ] is a branch at ℓ + 1 and the own tail on its own a branch at 1. Foreign tails are trees of their own as well, so all
 //! terms of a group are had once its trees are.
 
-use crate::corpus::TokenizedDocument;
+use crate::corpus::{Cutting, TokenizedDocument};
 use crate::engine::Sink;
 use crate::error::{Error, Result};
 use crate::estimate::{Estimator, Pairing, Sums};
@@ -44,7 +44,7 @@ pub struct Text {
     pub document_id: String,
     /// The document's label, where the corpus gives it one.
     pub label: Option<String>,
-    /// Index of its first token in the document.
+    /// Index of its first token in the document; 0 for a piece, which is tokenised on its own.
     pub token_offset: u64,
     /// Where it lies in the document's bytes; `None` where the document came as tokens.
     pub bytes: Option<Bytes>,
@@ -83,6 +83,9 @@ impl Text {
 pub struct Design {
     /// Who meets whom.
     pub pairing: Pairing,
+    /// What documents are cut into.
+    #[serde(default)]
+    pub cutting: Cutting,
     /// Tokens of a chunk, L_max.
     pub length: u32,
     /// ℓ, ascending.
@@ -352,7 +355,15 @@ mod tests {
     use super::*;
 
     fn design(length: u32, splits: &[u32], ratios: &[u32], foreign: u32, pairing: Pairing) -> Design {
-        Design { pairing, length, splits: splits.into(), ratios: ratios.into(), foreign, terms: Terms { marginal: true, cross: true } }
+        Design {
+            pairing,
+            cutting: Cutting::Chunks,
+            length,
+            splits: splits.into(),
+            ratios: ratios.into(),
+            foreign,
+            terms: Terms { marginal: true, cross: true },
+        }
     }
 
     #[test]

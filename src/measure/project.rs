@@ -117,6 +117,7 @@ impl Plan {
             differs("corpus", self.corpus.to_string(), now.corpus.to_string()),
             differs("--seed", self.seed.to_string(), now.seed.to_string()),
             differs("--pairing", format!("{:?}", r.pairing).to_lowercase(), format!("{:?}", d.pairing).to_lowercase()),
+            differs("--pieces", format!("{:?}", r.cutting).to_lowercase(), format!("{:?}", d.cutting).to_lowercase()),
             differs("--length", r.length.to_string(), d.length.to_string()),
             differs("--splits", list(&r.splits), list(&d.splits)),
             differs("--ratios", list(&r.ratios), list(&d.ratios)),

@@ -1,8 +1,12 @@
 //! Measurements with a scorer whose numbers follow from the path alone: sums against plain strings, kill and resume, refusals.
 
+<<<<<<< HEAD:tests/measure/main.rs
 mod machines;
 
 use hilberg::corpus::Fingerprint;
+=======
+use hilberg::corpus::{Cutting, Fingerprint};
+>>>>>>> a04e62b (Pieces of at least 5,000 words at sentence ends: --pieces published; labels keep groups apart; documents by number):tests/measure.rs
 use hilberg::engine::{Scorer, Sink};
 use hilberg::estimate::{Estimator, Options, Pairing, Sums, analyse};
 use hilberg::forest::{Forest, Readout, Slot, SlotValue, TokenId, Wanted, Waves};
@@ -69,7 +73,7 @@ impl Scorer for Hashes {
 }
 
 fn design(pairing: Pairing, foreign: u32, estimators: &[Estimator]) -> Design {
-    Design { pairing, length: 48, splits: vec![2, 4, 16, 24], ratios: vec![2, 3], foreign, terms: Terms::of(estimators) }
+    Design { pairing, cutting: Cutting::Chunks, length: 48, splits: vec![2, 4, 16, 24], ratios: vec![2, 3], foreign, terms: Terms::of(estimators) }
 }
 
 fn texts(design: &Design, groups: usize, seed: u64) -> Vec<Vec<Text>> {
@@ -95,7 +99,7 @@ fn plan(design: &Design, groups: usize, models: &[&str]) -> Plan {
         device: "test".into(),
         precision: "f32".into(),
     });
-    let corpus = Fingerprint { documents: 9, tokens: 99, xxh3: "feed".into() };
+    let corpus = Fingerprint { documents: 9, bytes: 99, xxh3: "feed".into() };
     Plan::new(corpus, 3, design.clone(), groups as u32, Options::default(), models.collect())
 }
 
@@ -301,7 +305,7 @@ fn a_record_of_something_else_is_refused_in_one_sentence() {
     };
     let mut other = plan(&d, 3, &["a"]);
     other.corpus.xxh3 = "beef".into();
-    assert!(said(other, &groups).contains("another corpus (recorded: 9 documents, 99 tokens, xxh3 feed; now: 9 documents, 99 tokens, xxh3 beef)"));
+    assert!(said(other, &groups).contains("another corpus (recorded: 9 documents, 99 bytes, xxh3 feed; now: 9 documents, 99 bytes, xxh3 beef)"));
     assert!(said(plan(&d, 3, &["b"]), &groups).contains("another model as -m number 1 (recorded: a of a"));
     let mut other = plan(&d, 3, &["a"]);
     other.seed = 4;
