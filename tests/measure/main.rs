@@ -1,12 +1,8 @@
 //! Measurements with a scorer whose numbers follow from the path alone: sums against plain strings, kill and resume, refusals.
 
-<<<<<<< HEAD:tests/measure/main.rs
 mod machines;
 
-use hilberg::corpus::Fingerprint;
-=======
 use hilberg::corpus::{Cutting, Fingerprint};
->>>>>>> a04e62b (Pieces of at least 5,000 words at sentence ends: --pieces published; labels keep groups apart; documents by number):tests/measure.rs
 use hilberg::engine::{Scorer, Sink};
 use hilberg::estimate::{Estimator, Options, Pairing, Sums, analyse};
 use hilberg::forest::{Forest, Readout, Slot, SlotValue, TokenId, Wanted, Waves};
