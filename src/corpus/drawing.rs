@@ -309,7 +309,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let lines: String = (0..2000).map(|i| json!({"text": format!("{i} {}", "the end. ".repeat(20))}).to_string() + "\n").collect();
         std::fs::write(dir.path().join("a.jsonl"), lines).unwrap();
-        let corpus = Corpus::open(&[dir.path().to_path_buf()], ReadOptions::default()).unwrap();
+        let corpus = Corpus::open(&[dir.path().join("a.jsonl")], ReadOptions::default()).unwrap();
         let got = drawn(&corpus, &[open(&byte_level())], Room::default(), &Draw { length: 64, seed: 1, wanted: 10, named: &[3, 9] }).unwrap();
         assert_eq!(got.chunks.len(), 10);
         assert!(got.known < 60, "{}", got.known);

@@ -266,7 +266,8 @@ mod tests {
                 "prefix of every split",
                 edit(byte_level(), |j| {
                     let split = json!({"type": "Split", "pattern": {"Regex": "[a-c]"}, "behavior": "Isolated", "invert": false});
-                    j["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [split, {"type": "ByteLevel", "add_prefix_space": true}]});
+                    j["pre_tokenizer"] =
+                        json!({"type": "Sequence", "pretokenizers": [split, {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true}]});
                 }),
                 [2, 2, 0],
             ),
