@@ -74,7 +74,10 @@ impl<'a> Texts<'a> {
     pub fn groups(&self, design: &Design, seed: u64, chunks: Option<usize>) -> Result<(Vec<Vec<Text>>, Vec<String>)> {
         let copies = self.index.copies();
         let what = Draw { length: design.length, seed, wanted: chunks.unwrap_or(CHUNKS), named: copies.as_ref().map_or(&[], |c| &c.example) };
-        let cut = |number: u32, document: &_, start: u64| Text::cut(design, number, document, start);
+        let cut = |number: u32, document: &_, start: u64| {
+            let label = self.index.label(number).map(str::to_owned);
+            Ok(Text { label, ..Text::cut(design, number, document, start)? })
+        };
         let drawing = draw(self.corpus, &self.index, self.tokens(), &what, &cut, &mut Ok)?;
         let mut notices: Vec<String> = self.tokenizers.iter().flat_map(Tokenizer::notices).chain(&self.read).cloned().collect();
         notices.extend(self.index.tokenised_whole().map(|why| format!("{why}; the whole corpus is tokenised to draw from it")));

@@ -163,3 +163,58 @@ fn what_cannot_be_read_is_refused() {
     refused(args!["score", "-m", model, at("*.fasta")], &["*.fasta", "matches no file"]);
     refused(args!["score", "-m", model, "-", "-"], &["standard input", "twice"]);
 }
+
+/// Labels, published pieces and copies reach the record and the notices.
+#[test]
+fn labels_pieces_and_copies_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("assets/models/books-llama");
+    let words = |n: usize, of: &str| (0..n).map(|i| format!("{of} went {i} miles. ")).collect::<String>();
+    let rows: String = (0..24)
+        .map(|i| json!({ "text": words(60, &format!("Traveller {}", i.min(22))), "kind": if i % 2 == 0 { "sea" } else { "land" } }).to_string() + "\n")
+        .collect();
+    let corpus = folder.path().join("rows.jsonl");
+    fs::write(&corpus, rows).unwrap();
+    let out = folder.path().join("out");
+    let said = hilberg(args!["measure", "-m", model, corpus, "--group-field", "kind", "--length", "64", "--chunks", "20", "--json", "--out", out]);
+    assert_eq!(said.status, Some(0), "{}", said.err);
+    assert!(said.err.contains("1 document has the same text as another one (rows.jsonl:23 and rows.jsonl:24, for example)"), "{}", said.err);
+    let result: Value = serde_json::from_str(&said.out).unwrap();
+    let labels: Vec<&str> = result["models"][0]["labels"].as_array().unwrap().iter().map(|l| l["label"].as_str().unwrap()).collect();
+    assert_eq!(labels, ["land", "sea"]);
+    let groups = |of: &Value| of["analysis"]["points"][0]["groups"].as_u64().unwrap();
+    let each: u64 = result["models"][0]["labels"].as_array().unwrap().iter().map(groups).sum();
+    assert_eq!(each, groups(&result["models"][0]), "every group carries one label");
+
+    // Two pieces of 5,000 words in one text, and one in another, whose rest is too short for a second.
+    let corpus = folder.path().join("books");
+    fs::create_dir(&corpus).unwrap();
+    fs::write(corpus.join("a.txt"), words(2600, "Anna")).unwrap();
+    fs::write(corpus.join("b.txt"), words(1500, "Boris")).unwrap();
+    let out = folder.path().join("pieces");
+    let result = told_json(args![
+        "measure",
+        "-m",
+        model,
+        corpus,
+        "--pieces",
+        "published",
+        "--length",
+        "64",
+        "--chunks",
+        "8",
+        "--estimators",
+        "direct",
+        "--foreign",
+        "0",
+        "--json",
+        "--quiet",
+        "--out",
+        out
+    ]);
+    assert_eq!(groups(&result["models"][0]), 3);
+    refused(
+        args!["measure", "-m", model, corpus, "--pieces", "published", "--estimators", "profile", "--out", folder.path().join("no")],
+        &["--pieces published", "profile"],
+    );
+}
