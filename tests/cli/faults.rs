@@ -100,7 +100,7 @@ fn a_weight_file_that_shrinks_is_named() {
 
 /// Less than the weights take packed and a block of rows: room for two layers at a time.
 #[cfg(target_os = "linux")]
-const STREAMING: &str = "2000K";
+const STREAMING: &str = "27242K";
 
 /// A limit on the size of files is met as a full disk is: by a write that fails. Nothing is left that looks whole, and with room the same command goes on.
 #[test]

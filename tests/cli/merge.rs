@@ -127,7 +127,7 @@ fn what_does_not_belong_together_is_not_merged() {
     apart("seed", &["seed: is not of the measurement that is in ", "another --seed (0 there, 1 here)"]);
     apart("splits", &["another --splits (2,4,8,16,32 there, 4,8 here)"]);
     apart("estimators", &["another set of --estimators (direct,vclub there, direct,vclub,l1out here)"]);
-    apart("corpus", &["another corpus (24 documents, 1920 tokens"]);
+    apart("corpus", &["another corpus (24 documents, 7680 bytes"]);
     apart("model", &["another model as -m number 1 (llama "]);
     refused(args!["estimate", at("a"), at("a")], &["is named twice"]);
     refused(args!["estimate", at("a"), folder.path()], &["plan.json"]);
