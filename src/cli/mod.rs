@@ -6,6 +6,7 @@ macro_rules! eprintln {
 }
 
 mod budget;
+pub mod bench;
 pub mod corpus;
 pub mod devices;
 pub mod estimate;
@@ -41,6 +42,7 @@ enum Command {
     Score(score::ScoreArgs),
     Inspect(inspect::InspectArgs),
     Devices(devices::DevicesArgs),
+    Bench(bench::BenchArgs),
     Source(source::SourceArgs),
     Trace(trace::TraceArgs),
 }
@@ -59,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Score(args) => score::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Devices(args) => devices::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Source(args) => source::run(args),
         Command::Trace(args) => trace::run(&args),
     };
