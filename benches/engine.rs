@@ -2,8 +2,8 @@
 //!
 //! `cargo bench --bench engine` writes three models of random weights into a temporary folder and scores the text once a round: the Llama shape
 //! (12 × 768, 12 heads of 64, 2,048 wide, vocabulary 50,304, tied: 123.6 M parameters), GPT-2 small, and the Mamba-130m shape (24 × 768, state 16).
-//! Options: `--models DIR` keeps the folders (and uses them if they are there), `--only NAME`, `--rounds N`, `--threads N`; `--serve` runs a round for
-//! every line on standard input, so that a script can let several programs take turns.
+//! Options: `--models DIR` keeps the folders (and uses them if they are there), `--only NAME`, `--rounds N`, `--threads N`, `--precision bf16`;
+//! `--serve` runs a round for every line on standard input, so that a script can let several programs take turns.
 //!
 //! # The model bound
 //! [`Work::text`] counts the operations and exponentials that the text takes. The bound is the time at which operations / product ceiling + exponentials /
@@ -139,9 +139,8 @@ struct Round {
 }
 
 impl Bench {
-    fn new(folder: &Path, threads: usize) -> Bench {
+    fn new(folder: &Path, cpu: Cpu) -> Bench {
         let (spec, checkpoint) = model::open(folder, &Default::default()).expect("the folder was just written");
-        let cpu = Cpu::new(Some(threads)).expect("threads");
         let products = verbs::products(&verbs::of(&spec)).into_iter().map(|(k, n)| Product::new(&cpu, k, n).expect("memory")).collect();
         let work = Work::text(&spec, TOKENS);
         let engine = Engine::new(cpu, spec, checkpoint, Options::default()).expect("memory for the weights");
@@ -163,7 +162,7 @@ impl Bench {
         let before = self.ceilings();
         let (seconds, sum) = self.score();
         let ceilings = before.best(self.ceilings());
-        let bound = self.work.seconds_at_products(&ceilings);
+        let bound = self.work.bound_seconds(&ceilings);
         Round {
             seconds,
             tokens: TOKENS,
@@ -171,7 +170,7 @@ impl Bench {
             ceilings,
             bound_seconds: bound,
             share_of_bound: bound / seconds,
-            share_of_fma_peak: self.work.operations / seconds / ceilings.fma,
+            share_of_fma_peak: self.work.operations() / seconds / ceilings.fma,
         }
     }
 }
@@ -189,7 +188,8 @@ fn main() {
         if !folder.join("model.safetensors").exists() {
             write(shape, &folder);
         }
-        let mut bench = Bench::new(&folder, threads);
+        let cpu = if value("--precision").is_some_and(|p| p == "bf16") { Cpu::bf16(Some(threads)) } else { Cpu::new(Some(threads)) };
+        let mut bench = Bench::new(&folder, cpu.expect("threads, and products of that precision"));
         // Packs the weights and warms the threads up.
         bench.round();
         if args.iter().any(|a| a == "--serve") {

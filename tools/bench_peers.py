@@ -218,7 +218,8 @@ def share_at_best(turn, products, work, name):
     """The model bound with the fastest product of any library in that round, by the time taken."""
     kind = "bf16" if name.endswith("bf16") else "f32"
     best = max([turn["ceilings"]["product"], *(v for k, v in products.items() if k.endswith(kind))])
-    return (work["operations"] / best + work["exps"] / turn["ceilings"]["exp"]) / turn["seconds"]
+    mixing = min(best, turn["ceilings"]["fma"])
+    return (work["products"] / best + work["mixing"] / mixing + work["exps"] / turn["ceilings"]["exp"]) / turn["seconds"]
 
 
 def machine():

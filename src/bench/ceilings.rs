@@ -34,14 +34,22 @@ impl Ceilings {
         Ok(Ceilings { fma: fma(cpu), product: product.into_iter().fold(0.0, f64::max), exp: exp(cpu), copy: copy(cpu) })
     }
 
+    /// What a progress line needs, in some 50 ms: no copy is measured, and the product is one of 1,024 × 1,024.
+    ///
+    /// # Errors
+    /// Not enough memory.
+    pub fn probe(cpu: &Cpu) -> Result<Ceilings> {
+        let mut product = Product::new(cpu, 1024, 1024)?;
+        let mut best = Ceilings::default();
+        for _ in 0..3 {
+            best = best.best(Ceilings { fma: fma(cpu), product: product.rate(cpu)?, exp: exp(cpu), copy: 0.0 });
+        }
+        Ok(best)
+    }
+
     /// The larger rate of each kind.
     pub fn best(self, other: Ceilings) -> Ceilings {
-        Ceilings {
-            fma: self.fma.max(other.fma),
-            product: self.product.max(other.product),
-            exp: self.exp.max(other.exp),
-            copy: self.copy.max(other.copy),
-        }
+        Ceilings { fma: self.fma.max(other.fma), product: self.product.max(other.product), exp: self.exp.max(other.exp), copy: self.copy.max(other.copy) }
     }
 }
 
@@ -54,7 +62,7 @@ fn on_all_threads(cpu: &Cpu, rate: impl Fn() -> f64 + Sync) -> f64 {
 struct Chains(u64);
 
 /// Steps of [`Chains`] in one measurement: some milliseconds.
-const STEPS: u64 = 2_000_000;
+const STEPS: u64 = 500_000;
 
 impl Kernel for Chains {
     type Out = f32;
@@ -88,7 +96,7 @@ pub fn fma(cpu: &Cpu) -> f64 {
 /// Numbers of which [`exp`] takes exponentials: half a first-level cache.
 const NUMBERS: usize = 4096;
 /// How often.
-const PASSES: usize = 500;
+const PASSES: usize = 200;
 
 /// Sums of exponentials, in four chains; `bounded`: of numbers between −87 and 88, for which 2^n is one factor and nothing is clamped.
 struct Exps<'a> {

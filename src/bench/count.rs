@@ -7,8 +7,9 @@ use std::ops::{Add, Mul};
 
 /// What a contract says must be computed and moved.
 ///
-/// *Operations* are the additions and multiplications of
-/// - products with weights, the head's among them: 2 · rows · inputs · outputs;
+/// *Products* are the additions and multiplications of products with weights, the head's among them: 2 · rows · inputs · outputs.
+///
+/// *Mixing* is those that bring rows together, float32 in every precision:
 /// - causal attention: 2 · head size for q·k and as many for p·v, for each query head and each pair of a row and a position that it sees (the causal
 ///   triangle, diagonal included, cut by a sliding window);
 /// - scans: 6 a state number and token (Δ·A, two for e^(ΔA)·h + ΔB·x with ΔB·x one more, two for C·h); Mamba-2 likewise, as the recurrence.
@@ -20,8 +21,10 @@ use std::ops::{Add, Mul};
 /// is therefore a little below what any program can reach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Work {
-    /// Additions and multiplications.
-    pub operations: f64,
+    /// Additions and multiplications of products with weights.
+    pub products: f64,
+    /// Additions and multiplications of attention and scans.
+    pub mixing: f64,
     /// Exponentials.
     pub exps: f64,
     /// Bytes of activations that are read or written once, where a contract is about these.
@@ -31,21 +34,21 @@ pub struct Work {
 impl Add for Work {
     type Output = Work;
     fn add(self, o: Work) -> Work {
-        Work { operations: self.operations + o.operations, exps: self.exps + o.exps, bytes: self.bytes + o.bytes }
+        Work { products: self.products + o.products, mixing: self.mixing + o.mixing, exps: self.exps + o.exps, bytes: self.bytes + o.bytes }
     }
 }
 
 impl Mul<f64> for Work {
     type Output = Work;
     fn mul(self, x: f64) -> Work {
-        Work { operations: x * self.operations, exps: x * self.exps, bytes: x * self.bytes }
+        Work { products: x * self.products, mixing: x * self.mixing, exps: x * self.exps, bytes: x * self.bytes }
     }
 }
 
 impl Work {
     /// A product: rows × inputs × outputs.
     pub fn product(rows: usize, inputs: usize, outputs: usize) -> Work {
-        Work { operations: 2.0 * rows as f64 * inputs as f64 * outputs as f64, ..Work::default() }
+        Work { products: 2.0 * rows as f64 * inputs as f64 * outputs as f64, ..Work::default() }
     }
 
     /// As many exponentials of an activation's values.
@@ -62,18 +65,23 @@ impl Work {
         let seen = window.unwrap_or(rows).min(rows) as f64;
         // 1 + 2 + … + seen, then `seen` for each row after.
         let pairs = seen * (seen + 1.0) / 2.0 + (rows as f64 - seen) * seen;
-        Work { operations: 4.0 * pairs * (heads * head_dim) as f64, exps: pairs * heads as f64, ..Work::default() }
+        Work::pairs(pairs, heads, head_dim)
+    }
+
+    /// Attention for so many pairs of a row and a position that it sees.
+    fn pairs(pairs: f64, heads: usize, head_dim: usize) -> Work {
+        Work { mixing: 4.0 * pairs * (heads * head_dim) as f64, exps: pairs * heads as f64, ..Work::default() }
     }
 
     /// Mamba-1's scan of `rows` tokens, softplus and gate among it.
     pub fn scan(rows: usize, d_inner: usize, d_state: usize, gate: Activation) -> Work {
         let (numbers, width) = ((rows * d_inner * d_state) as f64, (rows * d_inner) as f64);
-        Work { operations: 6.0 * numbers, exps: numbers + width, ..Work::default() } + Work::activation(gate, width)
+        Work { mixing: 6.0 * numbers, exps: numbers + width, ..Work::default() } + Work::activation(gate, width)
     }
 
     /// Mamba-2's recurrence over `rows` tokens, softplus among it.
     pub fn ssd(rows: usize, heads: usize, head_dim: usize, d_state: usize) -> Work {
-        Work { operations: 6.0 * (rows * heads * head_dim * d_state) as f64, exps: 2.0 * (rows * heads) as f64, ..Work::default() }
+        Work { mixing: 6.0 * (rows * heads * head_dim * d_state) as f64, exps: 2.0 * (rows * heads) as f64, ..Work::default() }
     }
 
     /// The head: a product and a log-sum-exp of every row.
@@ -84,11 +92,21 @@ impl Work {
     /// All tokens' log-probabilities of one text of `tokens` tokens, the first of which is predicted by nothing and the last of which is never fed.
     pub fn text(spec: &ModelSpec, tokens: usize) -> Work {
         let rows = tokens.saturating_sub(1);
+        let positions: Vec<u32> = (0..rows as u32).collect();
+        Work::rows(spec, &positions, rows)
+    }
+
+    /// Rows fed at these positions of their paths, of which `read` ask the head for log-probabilities.
+    pub fn rows(spec: &ModelSpec, positions: &[u32], read: usize) -> Work {
+        let rows = positions.len();
         let wide = rows as f64;
         let linear = |l: &Linear| Work::product(rows, l.inputs, l.outputs);
-        spec.layers.iter().flat_map(|l| &l.blocks).fold(Work::head(rows, spec.d, spec.vocab), |sum, b| {
+        spec.layers.iter().flat_map(|l| &l.blocks).fold(Work::head(read, spec.d, spec.vocab), |sum, b| {
             sum + match &b.mixer {
-                Mixer::Attention(a) => linear(&a.qkv) + linear(&a.out) + Work::attention(rows, a.heads, a.head_dim, a.window),
+                Mixer::Attention(a) => {
+                    let pairs: u64 = positions.iter().map(|&p| (p as u64 + 1).min(a.window.map_or(u64::MAX, |w| w as u64))).sum();
+                    linear(&a.qkv) + linear(&a.out) + Work::pairs(pairs as f64, a.heads, a.head_dim)
+                }
                 Mixer::Mlp(m) => linear(&m.up) + linear(&m.down) + Work::activation(m.activation, wide * m.width as f64),
                 Mixer::Mamba1(m) => {
                     [&m.in_proj, &m.x_proj, &m.dt_proj, &m.out_proj].into_iter().fold(Work::default(), |s, l| s + linear(l))
@@ -106,14 +124,21 @@ impl Work {
         })
     }
 
-    /// Seconds if operations run at the product ceiling and exponentials at theirs, one after the other: the model bound.
-    pub fn seconds_at_products(&self, at: &Ceilings) -> f64 {
-        self.operations / at.product + self.exps / at.exp
+    /// Additions and multiplications, all of them.
+    pub fn operations(&self) -> f64 {
+        self.products + self.mixing
     }
 
-    /// Seconds if operations run at the FMA peak and exponentials at their ceiling, and meanwhile the bytes are moved as a copy moves them.
+    /// The model bound: seconds if all operations run at the product ceiling and exponentials at theirs, one after the other. Where products are faster
+    /// than float32 multiply-adds (bfloat16), mixing runs at the peak of these.
+    pub fn bound_seconds(&self, at: &Ceilings) -> f64 {
+        self.products / at.product + self.mixing / at.product.min(at.fma) + self.exps / at.exp
+    }
+
+    /// The least seconds of a verb: operations at the peak of multiply-adds (products at the product ceiling where that is higher) and exponentials at
+    /// theirs, and meanwhile the bytes moved as a copy moves them.
     pub fn least_seconds(&self, at: &Ceilings) -> f64 {
-        (self.operations / at.fma + self.exps / at.exp).max(self.bytes / at.copy)
+        (self.products / at.product.max(at.fma) + self.mixing / at.fma + self.exps / at.exp).max(self.bytes / at.copy)
     }
 }
 
@@ -124,7 +149,7 @@ mod tests {
     #[test]
     fn pairs_of_a_row_and_what_it_sees() {
         // 1 + 2 + 3 + 4 pairs; with a window of 2: 1 + 2 + 2 + 2.
-        assert_eq!(Work::attention(4, 3, 8, None), Work { operations: 4.0 * 10.0 * 24.0, exps: 30.0, bytes: 0.0 });
+        assert_eq!(Work::attention(4, 3, 8, None), Work { mixing: 4.0 * 10.0 * 24.0, exps: 30.0, ..Work::default() });
         assert_eq!(Work::attention(4, 3, 8, Some(2)).exps, 21.0);
         assert_eq!(Work::attention(4, 3, 8, Some(100)), Work::attention(4, 3, 8, None));
     }
@@ -132,9 +157,12 @@ mod tests {
     #[test]
     fn bounds_are_sums_and_maxima() {
         let at = Ceilings { fma: 100.0, product: 50.0, exp: 10.0, copy: 5.0 };
-        let work = Work { operations: 200.0, exps: 30.0, bytes: 50.0 };
-        assert_eq!(work.seconds_at_products(&at), 7.0);
+        let work = Work { products: 150.0, mixing: 50.0, exps: 30.0, bytes: 50.0 };
+        assert_eq!(work.bound_seconds(&at), 7.0);
         assert_eq!(work.least_seconds(&at), 10.0);
-        assert_eq!((work * 0.1 + Work::product(2, 3, 5)).operations, 80.0);
+        assert_eq!(work.least_seconds(&Ceilings { copy: 500.0, ..at }), 5.0);
+        // Products of half the width at four times the rate: 150 / 400, but 50 / 100.
+        assert_eq!(work.bound_seconds(&Ceilings { product: 400.0, ..at }), 0.375 + 0.5 + 3.0);
+        assert_eq!((work * 0.5 + Work::product(2, 3, 5)).operations(), 160.0);
     }
 }

@@ -4,7 +4,7 @@ use super::budget::Budget;
 use super::corpus::CorpusArgs;
 use super::measure_texts::Texts;
 use super::options::{ModelArgs, OpenModel, open_model};
-use super::progress::{Meter, duration};
+use super::progress::{Meter, ceiling, duration};
 use super::run_log::RunLog;
 use super::signals::{Heeding, stop_flag};
 use super::{say, say_json};
@@ -218,6 +218,11 @@ impl Session<'_> {
             self.notices.push(notice);
         }
         let mut meter = Meter::new(&known.identity.name, self.args.quiet);
+        if !self.args.quiet {
+            let mut one = Planned::new(&plan.design, known.identity.start);
+            (0..plan.design.members()).try_for_each(|m| one.add(0, m, &self.groups[0]))?;
+            meter = meter.against(ceiling(&model.engine, &one.forest, &one.readout)?);
+        }
         let mut last = Done::default();
         let task = Task { design: &plan.design, start: known.identity.start, groups: self.groups, shard: self.args.shard, least };
         let (flag, _heeding) = (stop_flag(), Heeding::new());

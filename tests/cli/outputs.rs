@@ -151,3 +151,18 @@ fn known_processes() {
     refused(args!["source", "plant", "--process", "markov", "--out", model], &["planted"]);
     assert_eq!(names(folder.path()), ["planted", "texts.npy"]);
 }
+
+#[test]
+fn bench_tells_the_ceilings_and_every_step_of_a_model() {
+    let report = told_json(args!["bench", "--json", "--rounds", "1", "--threads", "1", "-m", fixture("llama")]);
+    for ceiling in ["fma", "product", "exp", "copy"] {
+        assert!(report["ceilings"][ceiling].as_f64().unwrap() > 1e6, "{ceiling}");
+    }
+    let steps = report["steps"].as_array().unwrap();
+    for step in ["embedding", "RMS norm", "product", "rotary", "attention", "head"] {
+        assert!(steps.iter().any(|s| s["step"].as_str().unwrap().starts_with(step)), "{step}");
+    }
+    for s in steps {
+        assert!(s["seconds"]["median"].as_f64().unwrap() > 0.0 && s["share"].as_f64().unwrap() > 0.0, "{s}");
+    }
+}
