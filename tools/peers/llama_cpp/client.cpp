@@ -45,7 +45,7 @@ int main(int argc, char ** argv) {
     }
     const int n = std::atoi(argv[2]), threads = std::atoi(argv[3]);
     llama_log_set([](ggml_log_level level, const char * text, void *) {
-        if (level >= GGML_LOG_LEVEL_ERROR) std::fputs(text, stderr);
+        if (level == GGML_LOG_LEVEL_ERROR) std::fputs(text, stderr);
     }, nullptr);
     llama_backend_init();
     llama_model * model = llama_model_load_from_file(argv[1], llama_model_default_params());
