@@ -3,7 +3,7 @@
 
     python tools/train_demo.py prepare NOVELS DATA --held-out assets/held-out.tsv     tokenizer and token ids
     python tools/train_demo.py train llama DATA RUN-LLAMA --steps 6000                 again: goes on where it was
-    python tools/train_demo.py train mamba2 DATA RUN-MAMBA2 --steps 6000
+    python tools/train_demo.py train mamba2 DATA RUN-MAMBA2 --steps 6000 --compile
     python tools/train_demo.py export RUN-LLAMA assets/models/books-llama --data DATA --texts assets/texts
     python tools/train_demo.py evaluate assets/models/books-llama assets/texts
     python tools/train_demo.py smoke                                                    checks the tool itself, in a minute
@@ -13,6 +13,9 @@ random place: so a model also learns to begin in the middle of a text, which the
 and the step alone; nothing else is random after the first weights. A run that is killed and started again gives the same bits as one that was not (same
 machine, --threads and library versions). The learning rate rises over --warmup steps, stays, and falls linearly to 0 over the last 30 % of the steps, in which
 texts are --long tokens instead of --short. Until then --steps may be changed: the steps before are the same for any.
+
+On a CPU MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=4000000000 in the environment keeps the memory of a step from being given back and
+asked for again.
 
 Needs torch, numpy, tokenizers and safetensors (requirements.txt); `smoke` also compares with transformers.
 """
@@ -41,7 +44,7 @@ START = "<|endoftext|>"  # id 0
 # Share of the steps after which texts lengthen and the learning rate falls.
 LATE = 0.7
 # What defines a run: a checkpoint goes on only under the same.
-FIXED = ["architecture", "seed", "batch_tokens", "short", "long", "warmup", "muon_lr", "adam_lr", "shape"]
+FIXED = ["architecture", "seed", "batch_tokens", "part_tokens", "compile", "short", "long", "warmup", "muon_lr", "adam_lr", "shape"]
 
 
 # ---- data
@@ -139,6 +142,7 @@ def train(args):
             o.load_state_dict(s)
         torch.set_rng_state(state["rng"])
     print(f"{args.architecture}: {sum(p.numel() for p in model.parameters())} parameters, {len(data.ids)} tokens, from step {step} of {args.steps}", flush=True)
+    share_of_loss = torch.compile(loss_of, dynamic=False) if args.compile else loss_of
     saved, clock, mean = time.time(), time.process_time(), None
 
     def write():
@@ -147,14 +151,18 @@ def train(args):
 
     while step < min(args.steps, args.stop or args.steps):
         context = args.long if step >= late(args.steps) else args.short
-        loss = loss_of(model, data.batch(args.seed, step, args.batch_tokens // context, context))
-        loss.backward()
+        parts = data.batch(args.seed, step, args.batch_tokens // context, context).split(max(1, args.part_tokens // context))
+        loss = 0.0
+        for part in parts:
+            share = share_of_loss(model, part) * (part.shape[0] * context / args.batch_tokens)
+            share.backward()
+            loss += share.item()
         for o, lr in zip(both, highest):
             o.param_groups[0]["lr"] = lr * rate(step, args.steps, args.warmup)
             o.step()
         model.zero_grad()
         step, tokens = step + 1, tokens + args.batch_tokens
-        mean = loss.item() if mean is None else 0.98 * mean + 0.02 * loss.item()
+        mean = loss if mean is None else 0.98 * mean + 0.02 * loss
         if not math.isfinite(mean):
             sys.exit(f"the loss is {mean} at step {step}")
         if step % args.report == 0:
@@ -241,7 +249,7 @@ def smoke(args):
     """Both architectures, tiny, on assets/texts: 20 steps at once and 11 + 9 through a checkpoint give the same bits, and transformers gives the same logits."""
     from transformers import AutoModelForCausalLM
     texts = Path(__file__).resolve().parent.parent / "assets" / "texts"
-    tiny = {"llama": ["hidden_size=32", "intermediate_size=64", "num_hidden_layers=2", "num_attention_heads=4", "num_key_value_heads=2", "head_dim=8"],
+    tiny = {"llama": ["hidden_size=32", "intermediate_size=64", "num_hidden_layers=2", "num_attention_heads=4", "num_key_value_heads=4", "head_dim=8"],
             "mamba2": ["hidden_size=32", "num_hidden_layers=2", "state_size=8", "head_dim=16", "num_heads=4", "chunk_size=16"]}
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -281,6 +289,8 @@ def main(words=None):
     p.add_argument("--stop", type=int, help="stop after this step and leave the rest to another call")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--batch-tokens", type=int, default=4096, help="tokens predicted in a step")
+    p.add_argument("--part-tokens", type=int, default=1024, help="of which so many at a time, so that activations stay in the cache")
+    p.add_argument("--compile", action="store_true", help="through torch.compile, which takes a C++ compiler and minutes at first; other bits, faster for mamba2")
     p.add_argument("--short", type=int, default=256, help="tokens of a text at first")
     p.add_argument("--long", type=int, default=1024, help="tokens of a text at last")
     p.add_argument("--warmup", type=int, default=100, help="steps")
