@@ -2,8 +2,8 @@
 """Makes assets/models: a Llama and a Mamba-2 of about two million parameters each, trained from scratch on novels, on a CPU.
 
     python tools/train_demo.py prepare NOVELS DATA --held-out assets/held-out.tsv     tokenizer and token ids
-    python tools/train_demo.py train llama DATA RUN-LLAMA --steps 6000                 again: goes on where it was
-    python tools/train_demo.py train mamba2 DATA RUN-MAMBA2 --steps 6000 --compile
+    python tools/train_demo.py train llama DATA RUN-LLAMA --steps 3000 --compile       again: goes on where it was
+    python tools/train_demo.py train mamba2 DATA RUN-MAMBA2 --steps 3000 --compile
     python tools/train_demo.py export RUN-LLAMA assets/models/books-llama --data DATA --texts assets/texts
     python tools/train_demo.py evaluate assets/models/books-llama assets/texts
     python tools/train_demo.py smoke                                                    checks the tool itself, in a minute
@@ -11,7 +11,7 @@
 NOVELS is a folder of .txt files, a novel each, first line the title, second the author. Every training text is the start token, then text from a uniformly
 random place: so a model also learns to begin in the middle of a text, which the marginal terms of an estimate ask of it. The batch of a step depends on --seed
 and the step alone; nothing else is random after the first weights. A run that is killed and started again gives the same bits as one that was not (same
-machine, --threads and library versions). The learning rate rises over --warmup steps, stays, and falls linearly to 0 over the last 30 % of the steps, in which
+machine, --threads and library versions; `smoke` checks it without --compile). The learning rate rises over --warmup steps, stays, and falls linearly to 0 over the last 30 % of the steps, in which
 texts are --long tokens instead of --short. Until then --steps may be changed: the steps before are the same for any.
 
 On a CPU MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=4000000000 in the environment keeps the memory of a step from being given back and
@@ -290,7 +290,7 @@ def main(words=None):
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--batch-tokens", type=int, default=4096, help="tokens predicted in a step")
     p.add_argument("--part-tokens", type=int, default=1024, help="of which so many at a time, so that activations stay in the cache")
-    p.add_argument("--compile", action="store_true", help="through torch.compile, which takes a C++ compiler and minutes at first; other bits, faster for mamba2")
+    p.add_argument("--compile", action="store_true", help="through torch.compile, which takes a C++ compiler and minutes at first; other bits, about twice as fast")
     p.add_argument("--short", type=int, default=256, help="tokens of a text at first")
     p.add_argument("--long", type=int, default=1024, help="tokens of a text at last")
     p.add_argument("--warmup", type=int, default=100, help="steps")
