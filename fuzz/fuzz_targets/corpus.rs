@@ -6,7 +6,7 @@
 mod refusal;
 mod scratch;
 
-use hilberg::corpus::{Content, Corpus, ReadOptions, TokenWidth};
+use hilberg::corpus::{Content, Corpus, ReadOptions};
 use libfuzzer_sys::fuzz_target;
 
 const NAMES: &[&str] = &["c.txt", "c.jsonl", "c.npy", "c.bin"];
@@ -16,7 +16,7 @@ fuzz_target!(|data: &[u8]| {
     let name = NAMES[*which as usize % NAMES.len()];
     let path = scratch::folder().join(name);
     std::fs::write(&path, file).unwrap();
-    let corpus = Corpus::open(&[path], ReadOptions { text_field: "text".into(), token_width: TokenWidth::U16 }).unwrap();
+    let corpus = Corpus::open(&[path], ReadOptions::default()).unwrap();
     let mut size = 0;
     for document in corpus.documents() {
         match document {
