@@ -5,8 +5,8 @@ macro_rules! eprintln {
     ($($told:tt)*) => { $crate::cli::note(format_args!($($told)*)) };
 }
 
-mod budget;
 pub mod bench;
+mod budget;
 pub mod corpus;
 pub mod devices;
 pub mod estimate;

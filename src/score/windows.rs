@@ -5,7 +5,7 @@ use std::ops::Range;
 
 /// Windows of `size` tokens, each `stride` tokens after the one before.
 ///
-/// As in the guide of transformers ("Perplexity of fixed-length models", <https://huggingface.co/docs/transformers/perplexity>): window k holds tokens
+/// As in the guide of transformers ("Perplexity of fixed-length models"): window k holds tokens
 /// k·stride … k·stride + size − 1 of the text (the start token, where there is one, is the text's token 0, and goes before no other window), the last window ends with the text, and each scores the tokens that no
 /// window before it held. So every token but the first is scored exactly once, given all tokens before it in its window: in the first window all there are,
 /// in the others at least size − stride. (The guide's own loop weighs a window's mean by one token too few; here sums are added.)
