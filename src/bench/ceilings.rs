@@ -226,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_are_those_of_one_chip() {
+    fn the_best_of_two_is_no_slower_than_either() {
         let cpu = Cpu::new(Some(1)).unwrap();
         let mut products = [Product::new(&cpu, 256, 256).unwrap()];
         let first = Ceilings::measure(&cpu, &mut products).unwrap();
@@ -234,9 +234,7 @@ mod tests {
         for rate in [both.fma, both.product, both.exp, both.copy] {
             assert!(rate.is_finite() && rate > 0.0);
         }
-        // An exponential takes more than ten operations.
-        assert!(both.exp < both.fma / 10.0, "{both:?}");
-        assert!(both.product < 1.5 * both.fma, "{both:?}");
+        assert!(both.fma >= first.fma && both.product >= first.product && both.exp >= first.exp && both.copy >= first.copy);
     }
 
     struct Distance;

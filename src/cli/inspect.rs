@@ -10,7 +10,7 @@ use super::options::{ModelArgs, processor};
 use super::{say, say_json};
 use crate::backend::Backend;
 use crate::corpus::Tokenizer;
-use crate::engine::{Engine, Extent, Options, WAVE_ROWS, cut, workspace_bytes};
+use crate::engine::{Engine, Extent, Options, cut, workspace_bytes};
 use crate::error::Result;
 use crate::model::{self, Checkpoint, Mixer, ModelSpec, OpenOptions, Residual};
 
@@ -64,10 +64,10 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     let tokenizer = if path.exists() { Some(Tokenizer::open(&path)?) } else { None };
     let inspection = describe(&spec, &checkpoint, tokenizer.as_ref());
     let states = if cut(&spec, 1).grain.is_some() { FORKS } else { 0 };
-    let rows = args.run.wave_rows.map_or(WAVE_ROWS, |n| n as usize);
-    let extent = Extent { rows, states, ..Extent::default() };
-    let options = Options { memory: Some(Budget::of(args.run.memory).engine()), ..Options::default() };
+    let options = Options { memory: Some(Budget::of(args.run.memory).engine()), wave_rows: args.run.wave_rows.map(|n| n as usize), ..Options::default() };
     let engine = Engine::new(processor(args.run.precision, args.run.threads.map(usize::from))?, spec, checkpoint, options)?;
+    let rows = engine.usual_rows(states);
+    let extent = Extent { rows, states, ..Extent::default() };
     let workspace = workspace_bytes(engine.spec(), extent, engine.backend().block_rows()) as u64;
     let memory = Memory { weights: engine.weight_bytes() as u64, streamed: engine.streaming(), wave_rows: rows, workspace };
     let said = Said { inspection, memory };

@@ -200,6 +200,18 @@ impl<B: Backend> Engine<B> {
         Ok(self.weight_bytes() + workspace_bytes(&self.spec, extent, self.backend.block_rows()))
     }
 
+    /// Rows of a usual wave, as many as memory allows, with `states` scan states kept at forks.
+    pub fn usual_rows(&self, states: usize) -> usize {
+        let usual = if self.streaming { STREAMING_ROWS } else { WAVE_ROWS };
+        let mut rows = self.options.wave_rows.unwrap_or(usual).max(1);
+        let room = self.memory.saturating_sub(self.weight_bytes());
+        let bytes = |rows| workspace_bytes(&self.spec, Extent { rows, states, ..Extent::default() }, self.backend.block_rows());
+        while rows > 128 && bytes(rows) > room {
+            rows = (rows / 2).max(128);
+        }
+        rows
+    }
+
     /// Packs weights anew for each wave from now on, whether or not they fit.
     pub fn stream_weights(&mut self) {
         self.streaming = true;
