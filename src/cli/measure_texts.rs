@@ -78,7 +78,7 @@ impl<'a> Texts<'a> {
             let label = self.index.label(number).map(str::to_owned);
             Ok(Text { label, ..Text::cut(design, number, document, start)? })
         };
-        let drawing = draw(self.corpus, &self.index, self.tokens(), &what, &cut, &mut Ok)?;
+        let drawing = draw(self.corpus, &self.index, self.tokens(), &what, &cut)?;
         let mut notices: Vec<String> = self.tokenizers.iter().flat_map(Tokenizer::notices).chain(&self.read).cloned().collect();
         notices.extend(self.index.tokenised_whole().map(|why| format!("{why}; the whole corpus is tokenised to draw from it")));
         if let Some(c) = copies {

@@ -58,19 +58,18 @@ const MOST: usize = 1 << 18;
 const LEAST: usize = 16;
 
 /// Draws the first texts of the order. `cut` makes of a document, or of a piece of it, and a first token what is to be known of the text there, on
-/// several threads; `keep` takes it, in no particular order of the texts but always the same one for the same corpus and room, and what it returns comes back in the drawing.
+/// several threads; it comes back in the drawing.
 ///
 /// The documents are read once, and again where too few of the texts looked up were there. Up to a fifth more texts are cut and kept than are wanted.
 ///
 /// # Errors
-/// No text of `length` tokens at all; a corpus that changed since it was indexed; what cannot be read or tokenised; tokenizers that differ; what `cut` and `keep` return.
-pub fn draw<C: Send, T>(
+/// No text of `length` tokens at all; a corpus that changed since it was indexed; what cannot be read or tokenised; tokenizers that differ; what `cut` returns.
+pub fn draw<T: Send>(
     corpus: &Corpus,
     index: &Index,
     how: Tokens<'_>,
     what: &Draw<'_>,
-    cut: &(dyn Fn(u32, &TokenizedDocument, u64) -> Result<C> + Sync),
-    keep: &mut dyn FnMut(C) -> Result<T>,
+    cut: &(dyn Fn(u32, &TokenizedDocument, u64) -> Result<T> + Sync),
 ) -> Result<Drawing<T>> {
     let slots = index.slots(what.length);
     let order = Order::new(&slots, what.seed);
@@ -99,7 +98,7 @@ pub fn draw<C: Send, T>(
             for (slot, start, text) in seen.found {
                 let slot = by_document[&seen.document].iter().find(|s| s.slot == slot).copied();
                 let slot = slot.expect("only slots that were asked for are found");
-                found.insert(slot, (Chunk { document: seen.document, start }, keep(text)?));
+                found.insert(slot, (Chunk { document: seen.document, start }, text));
             }
             Ok(())
         })?;
@@ -272,7 +271,7 @@ mod tests {
         let how = Tokens { tokenizers, vocab: 1000, room };
         let index = Index::read(corpus.documents(), Cutting::Chunks, how)?;
         let cut = |_, d: &TokenizedDocument, start: u64| Ok(d.tokens[start as usize..start as usize + what.length as usize].to_vec());
-        draw(corpus, &index, how, what, &cut, &mut Ok)
+        draw(corpus, &index, how, what, &cut)
     }
 
     #[test]
@@ -341,7 +340,7 @@ mod tests {
         let how = Tokens { tokenizers: &tokenizers, vocab: 1000, room: Room::default() };
         let index = Index::read(corpus.documents(), Cutting::Chunks, how).unwrap();
         let what = Draw { length: 4, seed: 5, wanted: 10_000, named: &[] };
-        let again = || draw(&corpus, &index, how, &what, &|_, _, _| Ok(()), &mut Ok).map(|d| d.chunks.len());
+        let again = || draw(&corpus, &index, how, &what, &|_, _, _| Ok(())).map(|d| d.chunks.len());
         assert!(again().is_ok());
         let lines = std::fs::read_to_string(dir.path().join("b.jsonl")).unwrap();
         let fewer: String = lines.split_inclusive('\n').take(20).collect();
@@ -364,7 +363,7 @@ mod tests {
         let how = Tokens { tokenizers: &tokenizers, vocab: 1000, room: Room::default() };
         let index = Index::read(corpus.documents(), Cutting::Pieces, how).unwrap();
         let cut = |_, d: &TokenizedDocument, _| Ok((d.tokens[..90].to_vec(), d.byte_offsets.as_ref().unwrap()[0]));
-        let run = |wanted| draw(&corpus, &index, how, &Draw { length: 90, seed: 2, wanted, named: &[] }, &cut, &mut Ok).unwrap().chunks;
+        let run = |wanted| draw(&corpus, &index, how, &Draw { length: 90, seed: 2, wanted, named: &[] }, &cut).unwrap().chunks;
         let all = run(100);
         // A sentence has five words, so a piece has a thousand of them.
         assert_eq!(all.len(), 2 + 5 + 7);

@@ -200,10 +200,14 @@ impl<B: Backend> Engine<B> {
         Ok(self.weight_bytes() + workspace_bytes(&self.spec, extent, self.backend.block_rows()))
     }
 
+    /// Rows of a wave where nothing says otherwise.
+    fn usual(&self) -> usize {
+        if self.streaming { STREAMING_ROWS } else { WAVE_ROWS }
+    }
+
     /// Rows of a usual wave, as many as memory allows, with `states` scan states kept at forks.
     pub fn usual_rows(&self, states: usize) -> usize {
-        let usual = if self.streaming { STREAMING_ROWS } else { WAVE_ROWS };
-        let mut rows = self.options.wave_rows.unwrap_or(usual).max(1);
+        let mut rows = self.options.wave_rows.unwrap_or(self.usual()).max(1);
         let room = self.memory.saturating_sub(self.weight_bytes());
         let bytes = |rows| workspace_bytes(&self.spec, Extent { rows, states, ..Extent::default() }, self.backend.block_rows());
         while rows > 128 && bytes(rows) > room {
@@ -222,9 +226,8 @@ impl<B: Backend> Engine<B> {
     /// Waves that fit the memory, with their extent.
     fn plan(&self, forest: &Forest, readout: &Readout) -> Result<(Vec<Wave>, Extent)> {
         // A tree that is cut keeps its past for every layer: better a wave that holds it whole, where memory allows one.
-        let usual = if self.streaming { STREAMING_ROWS } else { WAVE_ROWS };
         let largest = || Waves::rows_by_tree(forest, readout).into_iter().max().unwrap_or(0);
-        let mut rows = self.options.wave_rows.unwrap_or_else(|| usual.max(largest())).max(1);
+        let mut rows = self.options.wave_rows.unwrap_or_else(|| self.usual().max(largest())).max(1);
         let block = self.backend.block_rows();
         let room = self.memory.saturating_sub(self.weight_bytes());
         loop {

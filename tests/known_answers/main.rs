@@ -36,7 +36,7 @@ fn measure(process: AnyProcess, scorer: &mut dyn Scorer, design: &Design, groups
     let index = Index::read(corpus.documents(), design.cutting, how).unwrap();
     let what = Draw { length: design.length, seed, wanted: documents, named: &[] };
     let cut = |number: u32, document: &TokenizedDocument, start: u64| Text::cut(design, number, document, start);
-    let (order, texts): (Vec<Chunk>, Vec<Text>) = draw(&corpus, &index, how, &what, &cut, &mut Ok).unwrap().chunks.into_iter().unzip();
+    let (order, texts): (Vec<Chunk>, Vec<Text>) = draw(&corpus, &index, how, &what, &cut).unwrap().chunks.into_iter().unzip();
     let indices: Vec<Vec<usize>> = match design.pairing {
         Pairing::Matched => matched(&order, |_| 0, design.foreign as usize).unwrap().groups,
         Pairing::Published => published(order.len()).into_iter().map(Vec::from).collect(),
