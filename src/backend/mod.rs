@@ -255,8 +255,8 @@ pub trait Backend: Send + Sync {
     /// Sends a wave's tables.
     fn tables(&self, wave: &Wave) -> Result<Self::Tables>;
 
-    /// Gathers embedding rows, adds learned positions. `x[i] = E[token_i] (+ P[position_i])`.
-    fn embed(&self, tokens: &[TokenId], positions: &[u32], table: &Tensor, learned: Option<&Tensor>, x: &mut Self::Mat) -> Result<()>;
+    /// Gathers embedding rows, adds learned positions. `x[first + i] = E[token_i] (+ P[position_i])`.
+    fn embed(&self, tokens: &[TokenId], positions: &[u32], table: &Tensor, learned: Option<&Tensor>, x: &mut Self::Mat, first: usize) -> Result<()>;
     /// `out[i] = norm(x[first + i])`, i < rows.
     fn norm(&self, op: &NormOp<Self::Mat>, x: &Self::Mat, first: usize, rows: usize, out: &mut Self::Mat) -> Result<()>;
     /// `out[i] = norm(x[which[i]])`.

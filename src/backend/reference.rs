@@ -202,15 +202,15 @@ impl Backend for Reference {
         Ok(())
     }
 
-    fn embed(&self, tokens: &[TokenId], positions: &[u32], table: &Tensor, learned: Option<&Tensor>, x: &mut Mat) -> Result<()> {
+    fn embed(&self, tokens: &[TokenId], positions: &[u32], table: &Tensor, learned: Option<&Tensor>, x: &mut Mat, first: usize) -> Result<()> {
         let d = x.cols;
         let mut row = vec![0.0f32; d];
         for (i, (&token, &position)) in tokens.iter().zip(positions).enumerate() {
             table.widen(token as usize * d, &mut row);
-            x.row_mut(i).iter_mut().zip(&row).for_each(|(x, &e)| *x = e as f64);
+            x.row_mut(first + i).iter_mut().zip(&row).for_each(|(x, &e)| *x = e as f64);
             if let Some(p) = learned {
                 p.widen(position as usize * d, &mut row);
-                x.row_mut(i).iter_mut().zip(&row).for_each(|(x, &e)| *x += e as f64);
+                x.row_mut(first + i).iter_mut().zip(&row).for_each(|(x, &e)| *x += e as f64);
             }
         }
         Ok(())

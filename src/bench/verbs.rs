@@ -197,7 +197,7 @@ impl Case {
                 let positions = vec![0; WAVE];
                 Ok(Box::new(move || {
                     let table = Tensor { dtype: Dtype::F32, shape: vec![vocab, d], bytes: &table };
-                    cpu.enter(|| cpu.embed(&tokens, &positions, &table, None, &mut x))
+                    cpu.enter(|| cpu.embed(&tokens, &positions, &table, None, &mut x, 0))
                 }))
             }
             Case::Norm { d, center } => {

@@ -33,7 +33,7 @@ pub struct InspectArgs {
     json: bool,
 }
 
-/// What a run would allocate, mapped weights apart.
+/// What a run would hold in memory.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Memory {
     /// Packed weights and scratch.
@@ -44,6 +44,12 @@ pub struct Memory {
     pub wave_rows: usize,
     /// Activations, histories and states of a wave.
     pub workspace: u64,
+    /// What the program itself has allocated, by this process; 0 where the system does not say.
+    pub program: u64,
+    /// The most that is allocated at a time, but for texts on their way to tokens.
+    pub allocated: u64,
+    /// The most that is allocated or mapped at a time: the program's own pages and those of weight files that are being packed, too.
+    pub with_mapped: u64,
 }
 
 #[derive(Serialize)]
@@ -69,14 +75,38 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     let rows = engine.usual_rows(states);
     let extent = Extent { rows, states, ..Extent::default() };
     let workspace = workspace_bytes(engine.spec(), extent, engine.backend().block_rows()) as u64;
-    let memory = Memory { weights: engine.weight_bytes() as u64, streamed: engine.streaming(), wave_rows: rows, workspace };
+    let (own, peak) = (own_memory(), engine.peak(extent));
+    let memory = Memory {
+        weights: engine.weight_bytes() as u64,
+        streamed: engine.streaming(),
+        wave_rows: rows,
+        workspace,
+        program: own.0,
+        allocated: own.0 + peak.allocated as u64,
+        with_mapped: own.0 + own.1 + peak.with_mapped as u64,
+    };
     let said = Said { inspection, memory };
     if args.json {
         return say_json(&said);
     }
     say(&said.inspection.to_string())?;
     let how = if memory.streamed { "packed anew for each wave" } else { "packed once" };
-    say(&format!("memory         {} of weights ({how}), {} for waves of {} rows", bytes(memory.weights), bytes(memory.workspace), grouped(rows as u64)))
+    say(&format!("memory         {} of weights ({how}), {} for waves of {} rows", bytes(memory.weights), bytes(memory.workspace), grouped(rows as u64)))?;
+    say(&format!(
+        "peak           {} allocated, {} with mapped files; texts on their way to tokens come on top",
+        bytes(memory.allocated),
+        bytes(memory.with_mapped)
+    ))
+}
+
+/// Bytes that this process has allocated, and bytes of files that it has mapped, of which the program itself is one; 0 where the system does not say.
+fn own_memory() -> (u64, u64) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let of = |name: &str| {
+        let line = status.lines().find_map(|l| l.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    (of("RssAnon:").unwrap_or(0) << 10, of("RssFile:").unwrap_or(0) << 10)
 }
 
 /// A model, described.

@@ -31,15 +31,17 @@
 //! ```
 
 mod layers;
+mod memory;
 mod rooms;
 mod scorer;
 mod wave;
 mod weights;
 
+pub use memory::{Peak, free_memory};
 pub use rooms::{Extent, workspace_bytes};
 pub use scorer::{Scorer, Sink, Values, score_lists};
 
-use crate::backend::{Backend, Needs, SSD_CHUNK, SsdSizes};
+use crate::backend::{Backend, SSD_CHUNK};
 use crate::error::{Error, Result};
 use crate::forest::{Cut, Forest, Readout, Slot, SlotValue, Wave, Waves};
 use crate::model::{Checkpoint, Mixer, ModelSpec, Rope};
@@ -178,26 +180,9 @@ impl<B: Backend> Engine<B> {
         cut(&self.spec, rows)
     }
 
-    /// Bytes that the engine holds besides its workspace: packed weights (all of them, or where they stream two groups) and scratch.
-    pub fn weight_bytes(&self) -> usize {
-        let layers = self.spec.layers.iter().map(|l| weights::layer_bytes(&self.backend, l));
-        let head = weights::head_bytes(&self.backend, &self.spec);
-        let scratch = self.backend.scratch_bytes(&needs(&self.spec));
-        if self.streaming { scratch + (2 * layers.max().unwrap_or(0)).max(head) } else { scratch + layers.sum::<usize>() + head }
-    }
-
     /// Whether weights are packed anew for each wave because they do not fit.
     pub fn streaming(&self) -> bool {
         self.streaming
-    }
-
-    /// Bytes that scoring this would hold: weights and scratch as [`Engine::weight_bytes`], and the workspace of its waves.
-    ///
-    /// # Errors
-    /// A memory bound that not even one small wave fits.
-    pub fn needed_bytes(&self, forest: &Forest, readout: &Readout) -> Result<usize> {
-        let (_, extent) = self.plan(forest, readout)?;
-        Ok(self.weight_bytes() + workspace_bytes(&self.spec, extent, self.backend.block_rows()))
     }
 
     /// Rows of a wave where nothing says otherwise.
@@ -320,46 +305,12 @@ pub fn extent(waves: &[Wave]) -> Extent {
     })
 }
 
-/// The largest sizes that the model asks of the verbs.
-fn needs(spec: &ModelSpec) -> Needs {
-    let mut needs = Needs { inputs: spec.d, vocab: spec.vocab, ..Needs::default() };
-    for b in spec.layers.iter().flat_map(|l| &l.blocks) {
-        let inputs = match &b.mixer {
-            Mixer::Attention(a) => {
-                needs.head_dim = needs.head_dim.max(a.head_dim);
-                a.out.inputs
-            }
-            Mixer::Mlp(m) => m.down.inputs,
-            Mixer::Mamba1(m) => m.out_proj.inputs,
-            Mixer::Mamba2(m) => {
-                let sizes = SsdSizes { heads: m.heads, head_dim: m.head_dim, groups: m.groups, d_state: m.d_state, taps: m.conv };
-                if needs.ssd.is_none_or(|s| s.heads * s.head_dim < sizes.heads * sizes.head_dim) {
-                    needs.ssd = Some(sizes);
-                }
-                m.out_proj.inputs
-            }
-        };
-        needs.inputs = needs.inputs.max(inputs);
-    }
-    needs
-}
-
 /// A sum in the making.
 #[derive(Default)]
 struct Open {
     sum: f64,
     count: u32,
     greedy: u32,
-}
-
-/// What the system says is free, in bytes; 4 GiB where it does not say.
-pub fn free_memory() -> usize {
-    let of = |name: &str| -> Option<usize> {
-        let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-        let line = text.lines().find(|l| l.starts_with(name))?;
-        line.split_whitespace().nth(1)?.parse::<usize>().ok().map(|k| k << 10)
-    };
-    of("MemAvailable:").unwrap_or(4 << 30)
 }
 
 impl<B: Backend> Scorer for Engine<B> {

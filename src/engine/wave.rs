@@ -8,7 +8,11 @@ use crate::backend::{Backend, HeadOp, OnDevice};
 use crate::error::{Error, Result};
 use crate::forest::{TokenId, Wave};
 use crate::model::{Block, Residual};
+use crate::tensor::Tensor;
 use std::ops::Range;
+
+/// Bytes up to which an embedding's rows are read where they are mapped, all of it in the end; those of larger ones are read from the file.
+pub(super) const MAPPED_TABLE: usize = 16 << 20;
 
 /// What the head says of a wave's targets.
 pub(super) struct Said {
@@ -48,8 +52,9 @@ impl<B: Backend> Engine<B> {
         if !self.streaming && self.packed.is_none() {
             let (backend, spec) = (&self.backend, &self.spec);
             let loader = Loader { backend, checkpoint: &self.checkpoint };
-            self.packed = Some(backend.enter(|| spec.layers.iter().map(|l| loader.layer(l)).collect::<Result<_>>())?);
+            // The head first: it is the largest, and in the file it lies mapped while it is packed.
             self.head = Some(self.pack_head()?);
+            self.packed = Some(backend.enter(|| spec.layers.iter().map(|l| loader.layer(l)).collect::<Result<_>>())?);
         }
         Ok(())
     }
@@ -77,7 +82,19 @@ impl<B: Backend> Engine<B> {
         let loader = Loader { backend, checkpoint: &self.checkpoint };
         let embedding = &self.spec.embedding;
         let learned = embedding.positions.as_ref().map(|p| self.checkpoint.get(p)).transpose()?;
-        backend.embed(&wave.tokens, &wave.positions, &self.checkpoint.get(&embedding.tokens)?, learned.as_ref(), &mut rooms.residual)?;
+        let table = self.checkpoint.get(&embedding.tokens)?;
+        for first in (0..wave.tokens.len()).step_by(backend.block_rows()) {
+            let block = first..wave.tokens.len().min(first + backend.block_rows());
+            let (tokens, positions) = (&wave.tokens[block.clone()], &wave.positions[block.clone()]);
+            if table.bytes.len() <= MAPPED_TABLE {
+                backend.embed(tokens, positions, &table, learned.as_ref(), &mut rooms.residual, first)?;
+            } else {
+                let rows = self.checkpoint.gather(&embedding.tokens, tokens)?;
+                let table = Tensor { bytes: &rows, shape: vec![block.len(), self.spec.d], ..table };
+                let each: Vec<TokenId> = (0..block.len() as TokenId).collect();
+                backend.embed(&each, positions, &table, learned.as_ref(), &mut rooms.residual, first)?;
+            }
+        }
         if let Some(t) = trace {
             Tap { backend, trace: t }.see("embed", &rooms.residual, 0..wave.tokens.len())?;
         }

@@ -53,8 +53,14 @@ impl<B: Backend> Loader<'_, B> {
     }
 
     pub fn linear(&self, linear: &Linear) -> Result<Lin<B>> {
-        let views = self.views(&linear.parts)?;
-        Ok(Lin { weight: self.backend.pack(&Operand::Plain(views))?, bias: self.bias(linear)? })
+        self.packed(linear, Operand::Plain(self.views(&linear.parts)?))
+    }
+
+    /// Packs; from here on the file's pages are not needed.
+    fn packed(&self, linear: &Linear, operand: Operand) -> Result<Lin<B>> {
+        let lin = Lin { weight: self.backend.pack(&operand)?, bias: self.bias(linear)? };
+        linear.params().for_each(|p| self.checkpoint.release(p));
+        Ok(lin)
     }
 
     fn block(&self, block: &Block) -> Result<BlockWeights<B>> {
@@ -71,7 +77,7 @@ impl<B: Backend> Loader<'_, B> {
                 let up = if m.gated {
                     let mut views = self.views(&m.up.parts)?.into_iter();
                     match (views.next(), views.next()) {
-                        (Some(gate), Some(up)) => Lin { weight: self.backend.pack(&Operand::Gated(gate, up))?, bias: self.bias(&m.up)? },
+                        (Some(gate), Some(up)) => self.packed(&m.up, Operand::Gated(gate, up))?,
                         _ => return Err(crate::Error::input("a gated MLP needs two parts: gate and up")),
                     }
                 } else {

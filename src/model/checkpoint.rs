@@ -110,7 +110,10 @@ impl Checkpoint {
     }
 
     fn same(&self, a: &Entry, b: &Entry) -> bool {
-        a.dtype == b.dtype && a.shape == b.shape && self.bytes(a) == self.bytes(b)
+        let same = a.dtype == b.dtype && a.shape == b.shape && self.bytes(a) == self.bytes(b);
+        self.forget(a);
+        self.forget(b);
+        same
     }
 
     fn refuse_extra(&self, extra: &[String]) -> Result<()> {
@@ -144,6 +147,28 @@ impl Checkpoint {
         Ok(Tensor { dtype, shape: entry.shape.clone(), bytes: self.bytes(entry) })
     }
 
+    /// Rows of a matrix of parameters, one after another, read without mapping them. Around a row that is read in a map the system may map hundreds of pages,
+    /// and a few thousand rows would map any embedding whole.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::get`]; the file cannot be read.
+    pub fn gather(&self, param: &Param, rows: &[u32]) -> Result<Vec<u8>> {
+        let row = self.get(param)?.bytes.len() / param.shape[0].max(1);
+        let entry = &self.tensors[&param.name];
+        let mut out = vec![0; rows.len() * row];
+        for (out, &i) in out.chunks_exact_mut(row.max(1)).zip(rows) {
+            self.shards[entry.shard].read(entry.bytes.start + i as usize * row, out)?;
+        }
+        Ok(out)
+    }
+
+    /// Takes a parameter's pages out of the process until it is read again: what is packed need not be counted twice.
+    pub fn release(&self, param: &Param) {
+        if let Some(entry) = self.tensors.get(&param.name) {
+            self.forget(entry);
+        }
+    }
+
     /// Reads all parameters once and demands finite numbers.
     ///
     /// # Errors
@@ -157,7 +182,12 @@ impl Checkpoint {
             let n = t.len();
             pieces.extend((0..n).step_by(PIECE).map(|at| (p, t.clone(), at..(at + PIECE).min(n))));
         }
-        let found = pieces.par_iter().find_map_first(|(p, t, range)| first_not_finite(t, range.clone()).map(|i| (*p, t, i)));
+        let found = pieces.par_iter().find_map_first(|(p, t, range)| {
+            let found = first_not_finite(t, range.clone());
+            let (entry, size) = (&self.tensors[&p.name], t.dtype.size());
+            self.shards[entry.shard].release(entry.bytes.start + range.start * size..entry.bytes.start + range.end * size);
+            found.map(|i| (*p, t, i))
+        });
         let Some((p, t, flat)) = found else { return Ok(()) };
         let mut x = [0.0];
         t.widen(flat, &mut x);
@@ -205,8 +235,13 @@ impl Checkpoint {
                 let at = (last as u128 * i as u128 / (SAMPLES - 1) as u128) as usize;
                 h.part(&b[at..(at + SAMPLE).min(b.len())]);
             }
+            self.forget(e);
         }
         h.hex()
+    }
+
+    fn forget(&self, e: &Entry) {
+        self.shards[e.shard].release(e.bytes.clone());
     }
 
     fn bytes(&self, e: &Entry) -> &[u8] {

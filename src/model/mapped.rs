@@ -5,12 +5,14 @@
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 
 use crate::error::{Error, Result};
 
@@ -20,6 +22,7 @@ pub(crate) struct Mapped {
     path: PathBuf,
     place: &'static Place,
     map: Mmap,
+    file: File,
 }
 
 /// An entry of the list. Entries are never freed, only used again, so that a handler may walk it at any moment.
@@ -54,12 +57,36 @@ impl Mapped {
         place.path.store(name.into_raw(), Ordering::Relaxed);
         place.start.store(map.as_ptr() as usize, Ordering::Relaxed);
         place.length.store(map.len(), Ordering::Release);
-        Ok(Mapped { path, place, map })
+        Ok(Mapped { path, place, map, file })
     }
 
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Reads bytes from `start` on without mapping them.
+    ///
+    /// # Errors
+    /// What the system refuses; a file that has become shorter.
+    pub fn read(&self, start: usize, out: &mut [u8]) -> Result<()> {
+        #[cfg(unix)]
+        return std::os::unix::fs::FileExt::read_exact_at(&self.file, out, start as u64).map_err(Error::io(&self.path));
+        #[cfg(not(unix))]
+        {
+            out.copy_from_slice(&self.map[start..start + out.len()]);
+            Ok(())
+        }
+    }
+
+    /// Takes the pages of these bytes out of the process. They stay in the system's cache for as long as it likes, and are there again when they are read.
+    pub fn release(&self, bytes: Range<usize>) {
+        // SAFETY: the map is read-only and a file's, so that a page which is dropped is read from the file again, with the same content.
+        // That the system refuses makes no difference but in what is counted.
+        #[cfg(unix)]
+        let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, bytes.start, bytes.len()) };
+        #[cfg(not(unix))]
+        let _ = bytes;
     }
 }
 

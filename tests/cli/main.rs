@@ -2,6 +2,8 @@
 
 mod corpora;
 mod faults;
+#[cfg(target_os = "linux")]
+mod memory;
 mod merge;
 mod outputs;
 mod refusals;

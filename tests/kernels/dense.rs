@@ -279,7 +279,11 @@ impl Case for Embed {
         let (table, learned) = (Stored::new(&uniform(11, 50 * 19, 1.0), 19, Dtype::Bf16), Stored::new(&uniform(12, 30 * 19, 1.0), 19, Dtype::F32));
         let (tokens, positions): (Vec<u32>, Vec<u32>) = (0..35).map(|i| (i * 7 % 50, i * 3 % 30)).unzip();
         let mut x = b.mat(40, 19).unwrap();
-        b.embed(&tokens, &positions, &table.tensor(), self.learned.then(|| learned.tensor()).as_ref(), &mut x).unwrap();
+        // In two blocks.
+        for block in [0..17, 17..35] {
+            let first = block.start;
+            b.embed(&tokens[block.clone()], &positions[block], &table.tensor(), self.learned.then(|| learned.tensor()).as_ref(), &mut x, first).unwrap();
+        }
         b.download(&x, 0..35).unwrap()
     }
     /// One addition, rounded once; without it the stored numbers.

@@ -1,16 +1,26 @@
 //! Row-major float32 matrices, aligned to cache lines.
 
 use crate::error::{Error, Result};
+use memmap2::MmapMut;
 use std::ops::Range;
+
+/// Bytes from which on a matrix is a mapping of its own. What it held is the system's again the moment that it is dropped; of a freed layer of weights an
+/// allocator may keep all, and then the next allocation of another size comes on top. Rows that nobody writes take no memory.
+const MAPPED: usize = 1 << 20;
 
 /// 64 bytes, so that a row of 16 lanes never straddles two cache lines where the width allows it.
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
 struct Line([f32; 16]);
 
+enum Store {
+    Heap(Vec<Line>),
+    Map(MmapMut),
+}
+
 /// `[rows, cols]`, contiguous.
 pub struct Mat {
-    lines: Vec<Line>,
+    store: Store,
     rows: usize,
     cols: usize,
 }
@@ -22,10 +32,17 @@ impl Mat {
     /// Not enough memory.
     pub fn zeros(rows: usize, cols: usize) -> Result<Mat> {
         let n = rows.checked_mul(cols).map(|n| n.div_ceil(16)).unwrap_or(usize::MAX / 64);
-        let mut lines = Vec::new();
-        lines.try_reserve_exact(n).map_err(|_| Error::input(format!("not enough memory for a matrix of {rows} × {cols} numbers")))?;
-        lines.resize(n, Line([0.0; 16]));
-        Ok(Mat { lines, rows, cols })
+        let refused = || Error::input(format!("not enough memory for a matrix of {rows} × {cols} numbers"));
+        let bytes = n.saturating_mul(size_of::<Line>());
+        let store = if bytes >= MAPPED {
+            Store::Map(MmapMut::map_anon(bytes).map_err(|_| refused())?)
+        } else {
+            let mut lines = Vec::new();
+            lines.try_reserve_exact(n).map_err(|_| refused())?;
+            lines.resize(n, Line([0.0; 16]));
+            Store::Heap(lines)
+        };
+        Ok(Mat { store, rows, cols })
     }
 
     /// Number of rows.
@@ -40,12 +57,20 @@ impl Mat {
 
     /// Everything, row after row.
     pub fn data(&self) -> &[f32] {
-        &bytemuck::cast_slice(&self.lines)[..self.rows * self.cols]
+        let all: &[f32] = match &self.store {
+            Store::Heap(lines) => bytemuck::cast_slice(lines),
+            Store::Map(map) => bytemuck::cast_slice(map),
+        };
+        &all[..self.rows * self.cols]
     }
 
     /// Everything, to write.
     pub fn data_mut(&mut self) -> &mut [f32] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.rows * self.cols]
+        let all: &mut [f32] = match &mut self.store {
+            Store::Heap(lines) => bytemuck::cast_slice_mut(lines),
+            Store::Map(map) => bytemuck::cast_slice_mut(map),
+        };
+        &mut all[..self.rows * self.cols]
     }
 
     /// One row.

@@ -161,8 +161,8 @@ impl Backend for Cpu {
         Ok(())
     }
 
-    fn embed(&self, tokens: &[TokenId], positions: &[u32], table: &Tensor, learned: Option<&Tensor>, x: &mut Mat) -> Result<()> {
-        norm::embed(tokens, positions, table, learned, x);
+    fn embed(&self, tokens: &[TokenId], positions: &[u32], table: &Tensor, learned: Option<&Tensor>, x: &mut Mat, first: usize) -> Result<()> {
+        norm::embed(tokens, positions, table, learned, x, first);
         Ok(())
     }
 

@@ -68,10 +68,10 @@ pub(super) fn norm(isa: Isa, op: &NormOp<Mat>, x: &Mat, row: impl Fn(usize) -> u
     });
 }
 
-/// `x[i] = E[token_i] (+ P[position_i])`.
-pub(super) fn embed(tokens: &[TokenId], positions: &[u32], table: &Tensor, learned: Option<&Tensor>, x: &mut Mat) {
+/// `x[first + i] = E[token_i] (+ P[position_i])`.
+pub(super) fn embed(tokens: &[TokenId], positions: &[u32], table: &Tensor, learned: Option<&Tensor>, x: &mut Mat, first: usize) {
     let d = x.cols();
-    x.span_mut(0..tokens.len()).par_chunks_mut(ROWS * d).enumerate().for_each_init(
+    x.span_mut(first..first + tokens.len()).par_chunks_mut(ROWS * d).enumerate().for_each_init(
         || vec![0.0f32; d],
         |p, (c, chunk)| {
             for (i, out) in chunk.chunks_exact_mut(d).enumerate() {

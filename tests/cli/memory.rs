@@ -1,0 +1,84 @@
+//! Peak memory is what `inspect` says.
+
+use super::*;
+use serde_json::json;
+use std::fs::File;
+use std::io::Write;
+use std::time::Duration;
+
+/// A Llama of zeros: a header, and a hole in the file. Every token has the probability 1/vocabulary.
+fn hollow(folder: &Path, layers: usize, d: usize, ff: usize, vocab: usize) -> PathBuf {
+    let mut shapes = vec![("model.embed_tokens".to_string(), vec![vocab, d]), ("model.norm".to_string(), vec![d])];
+    for l in 0..layers {
+        for (name, shape) in [("q_proj", [d, d]), ("k_proj", [d, d]), ("v_proj", [d, d]), ("o_proj", [d, d])] {
+            shapes.push((format!("model.layers.{l}.self_attn.{name}"), shape.to_vec()));
+        }
+        for (name, shape) in [("gate_proj", [ff, d]), ("up_proj", [ff, d]), ("down_proj", [d, ff])] {
+            shapes.push((format!("model.layers.{l}.mlp.{name}"), shape.to_vec()));
+        }
+        for name in ["input_layernorm", "post_attention_layernorm"] {
+            shapes.push((format!("model.layers.{l}.{name}"), vec![d]));
+        }
+    }
+    let (mut header, mut at) = (serde_json::Map::new(), 0);
+    for (name, shape) in shapes {
+        let end = at + 4 * shape.iter().product::<usize>();
+        header.insert(format!("{name}.weight"), json!({"dtype": "F32", "shape": shape, "data_offsets": [at, end]}));
+        at = end;
+    }
+    let mut text = Value::from(header).to_string();
+    text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(8) - text.len()));
+    let mut file = File::create(folder.join("model.safetensors")).unwrap();
+    file.write_all(&(text.len() as u64).to_le_bytes()).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file.set_len((8 + text.len() + at) as u64).unwrap();
+    let config = json!({
+        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": vocab, "hidden_size": d, "intermediate_size": ff, "num_hidden_layers": layers,
+        "num_attention_heads": d / 64, "num_key_value_heads": d / 64, "head_dim": 64, "hidden_act": "silu", "max_position_embeddings": 1024,
+        "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": true, "bos_token_id": 1, "eos_token_id": 2
+    });
+    fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    folder.to_path_buf()
+}
+
+/// Runs to the end, and says the most that was allocated (sampled) and the most that was resident (the system's own mark), in bytes.
+fn peaks(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> (u64, u64) {
+    let mut child = command(args).stdout(Stdio::null()).spawn().unwrap();
+    let (mut allocated, mut resident) = (0, 0);
+    loop {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let of = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)?.trim().strip_suffix(" kB")?.parse::<u64>().ok()).unwrap_or(0) << 10;
+        (allocated, resident) = (allocated.max(of("RssAnon:")), resident.max(of("VmHWM:")));
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success());
+            return (allocated, resident);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A hundred megabytes, so that neither the program's own nor how the system counts (a page table's pages a processor at a time) makes a tenth.
+#[test]
+fn peaks_are_what_inspect_says() {
+    let folder = TempDir::new().unwrap();
+    let model = hollow(folder.path(), 5, 512, 1536, 10_240);
+    let (texts, out) = (folder.path().join("texts.npy"), folder.path().join("scores.jsonl"));
+    // With the start token, and without the last one, which is not fed, two fill a wave.
+    tokens(&texts, 2, 512, 10_240, 5);
+    for (memory, streamed) in [("256M", false), ("128M", true)] {
+        let options = ["--memory", memory, "--wave-rows", "1024", "--threads", "2"];
+        let said = &told_json(args!["inspect", "--json", model; options])["memory"];
+        assert_eq!((&said["streamed"], &said["wave_rows"]), (&Value::from(streamed), &Value::from(1024)));
+        let (allocated, resident) = peaks(args!["score", "--quiet", "-m", model, texts, "--out", out; options]);
+        for (what, got) in [("allocated", allocated), ("with_mapped", resident)] {
+            let ratio = got as f64 / said[what].as_f64().unwrap();
+            assert!((0.9..1.1).contains(&ratio), "--memory {memory}: {what} was {ratio:.3} of what inspect says: {said}");
+        }
+        for line in fs::read_to_string(&out).unwrap().lines() {
+            let row: Value = serde_json::from_str(line).unwrap();
+            // Each logit is exactly zero; ln 10240 and the rounding of each log-probability to float32.
+            let (mean, want) = (row["sum"].as_f64().unwrap() / 512.0, -f64::ln(10_240.0));
+            assert!((mean / want - 1.0).abs() <= f64::powi(2.0, -24), "{mean}, not {want}");
+        }
+    }
+}
