@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Peak memory of `hilberg score` against what `hilberg inspect` says, against PyTorch on the same task, and for a model larger than the memory.
 
-    python tools/bench_memory.py --program target/release/hilberg --model DIR [--memory 2G,400M] [--texts 8] [--sparse DIR --sparse-memory 4G] [--out FILE.json]
+    python tools/bench_memory.py --program target/release/hilberg --model DIR[:1G,400M] ... [--sparse DIR --sparse-memory 4G] [--out FILE.json]
 
-The task: all log-probabilities of 8 texts of 1,024 tokens. Of every process the largest RssAnon (what it allocated) and RssAnon + RssFile (with mapped weights)
-are sampled every 5 ms, and VmHWM is the kernel's own peak. For every --memory ours is held against the sum of weights and workspace that `inspect --memory` says.
-PyTorch + transformers does the texts one after another in float32, weights mapped as it likes. --sparse is a folder of tools/make_sparse_model.py: one short text
-is scored under --sparse-memory. Needs torch, transformers and numpy for PyTorch's part.
+The task: all log-probabilities of texts of 1,024 tokens (or as many as the model knows), float32. Of every process the largest RssAnon (what it allocated) is sampled every 2 ms, and VmHWM is
+the kernel's mark of all that was resident: allocated and mapped, program and libraries included. For every --memory ours is held against what `inspect --memory`
+says. PyTorch + transformers does the first of the texts one after another, in two ways: logits of a text whole, as its models hand them out, and `in_slices`, where a script takes the hidden
+states and applies the head to 128 rows at a time. --sparse is a folder of tools/make_sparse_model.py: one short text is scored under --sparse-memory.
+Needs torch, transformers and numpy for PyTorch's part; without --peer-texts that part is left out.
 """
 import argparse
 import json
@@ -25,72 +26,95 @@ TOKENS = 1024
 def watch(command):
     """Runs a command; its standard output and peaks in bytes."""
     begin = time.perf_counter()
-    process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, text=True)
-    peaks = {"anonymous": 0, "anonymous_and_mapped": 0, "high_water": 0}
+    process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    peaks = {"allocated": 0, "with_mapped": 0}
     while process.poll() is None:
         try:
             fields = dict(line.split(":", 1) for line in open(f"/proc/{process.pid}/status"))
-            of = lambda name: int(fields[name].split()[0]) << 10
-            now = {"anonymous": of("RssAnon"), "anonymous_and_mapped": of("RssAnon") + of("RssFile"), "high_water": of("VmHWM")}
+            now = {"allocated": int(fields["RssAnon"].split()[0]) << 10, "with_mapped": int(fields["VmHWM"].split()[0]) << 10}
             peaks = {k: max(v, now[k]) for k, v in peaks.items()}
         except (FileNotFoundError, KeyError, ProcessLookupError):
             pass
-        time.sleep(0.005)
+        time.sleep(0.002)
     if process.returncode:
         sys.exit(f"{' '.join(map(str, command))} ended with status {process.returncode}")
     return process.stdout.read(), {"seconds": time.perf_counter() - begin, **peaks}
 
 
-def ours(args, model, memory, texts, tokens):
-    shared = ["--memory", memory, "--threads", args.threads, "--precision", args.precision]
+def ids(model, texts, tokens):
+    """Rows of token ids; the start token comes on top. As many tokens as the model knows positions, at most."""
+    config = json.loads((Path(model) / "config.json").read_text())
+    tokens = min(tokens, config.get("max_position_embeddings", config.get("n_positions", tokens)))
+    return np.array([[(i * 7919 + 13 + t) % min(30_000, config["vocab_size"]) for i in range(tokens - 1)] for t in range(texts)], dtype=np.uint32)
+
+
+def ours(args, model, memory, rows, *options):
+    """A run of ours, its peaks, and what inspect says of it."""
+    shared = ["--memory", memory, "--threads", args.threads, *options]
     said = json.loads(subprocess.run([str(c) for c in [args.program, "inspect", model, *shared, "--json"]], check=True, capture_output=True, text=True).stdout)["memory"]
     with tempfile.TemporaryDirectory() as folder:
-        ids, out = Path(folder) / "texts.npy", Path(folder) / "scores.jsonl"
-        # The start token comes on top.
-        np.save(ids, np.array([[(i * 7919 + 13 + t) % 30_000 for i in range(tokens - 1)] for t in range(texts)], dtype=np.uint32))
-        _, peaks = watch([args.program, "score", "-m", model, ids, "--start", "1", "--out", out, "--quiet", *shared])
-        mean = sum(json.loads(line)["sum"] for line in out.read_text().splitlines()) / (texts * (tokens - 1))
-    stated = said["weights"] + said["workspace"]
-    return {"memory": memory, "streamed": said["streamed"], "stated_bytes": stated, "stated_by_peak": stated / peaks["anonymous"], "nats_per_token": -mean, **peaks}
+        texts, out = Path(folder) / "texts.npy", Path(folder) / "scores.jsonl"
+        np.save(texts, rows)
+        _, peaks = watch([args.program, "score", "-m", model, texts, "--start", "1", "--out", out, "--quiet", *shared])
+        sums = [json.loads(line)["sum"] for line in out.read_text().splitlines()]
+    return {"memory": memory, "inspect": said, "peak": peaks, "stated_by_peak": {k: said[k] / peaks[k] for k in ("allocated", "with_mapped")},
+            "tokens_per_second": rows.size / peaks["seconds"], "sums": sums}
 
 
-def theirs(model, texts, threads):
+def theirs(args, model, rows, way):
     """A process that does the task by PyTorch + transformers."""
     program = f"""
-import torch, transformers
-torch.set_num_threads({threads}); torch.set_grad_enabled(False)
+import json, torch, transformers
+torch.set_num_threads({args.threads}); torch.set_grad_enabled(False)
 model = transformers.AutoModelForCausalLM.from_pretrained({str(model)!r}, dtype=torch.float32).eval()
-for t in range({texts}):
-    ids = torch.tensor([[1] + [(i * 7919 + 13 + t) % 30_000 for i in range({TOKENS - 1})]])
-    logits = model(ids, use_cache=False).logits[0, :-1]
-    print((logits.gather(1, ids[0, 1:, None])[:, 0] - torch.logsumexp(logits, 1)).double().sum().item())
+def log_probs(logits, targets):
+    return (logits.gather(1, targets[:, None])[:, 0] - torch.logsumexp(logits, 1)).double().sum().item()
+sums = []
+for row in {rows.tolist()}:
+    ids = torch.tensor([[1] + row])
+    if {way == "whole"}:
+        sums.append(log_probs(model(ids, use_cache=False).logits[0, :-1], ids[0, 1:]))
+    else:
+        hidden, head = model.base_model(ids, use_cache=False)[0][0, :-1], model.get_output_embeddings()
+        sums.append(sum(log_probs(head(hidden[i:i + 128]), ids[0, i + 1:i + 129][:len(hidden) - i]) for i in range(0, len(hidden), 128)))
+print(json.dumps([sums, torch.__version__, transformers.__version__]))
 """
     out, peaks = watch([sys.executable, "-c", program])
-    return {"nats_per_token": -sum(map(float, out.split())) / (texts * (TOKENS - 1)), **peaks}
+    sums, torch, transformers = json.loads(out)
+    return {"logits": way, "torch": torch, "transformers": transformers, "texts": len(rows), "peak": peaks, "sums": sums}
+
+
+def compare(args, model, memories):
+    rows = ids(model, args.texts, TOKENS)
+    result = {"model": Path(model).name, "texts": rows.shape[0], "tokens": rows.shape[1] + 1, "ours": [ours(args, model, m, rows) for m in memories.split(",")]}
+    if args.peer_texts:
+        result["transformers"] = [theirs(args, model, rows[:args.peer_texts], way) for way in ("whole", "in_slices")]
+        for run in result["ours"]:
+            run["by_transformers"] = {t["logits"]: {k: run["peak"][k] / t["peak"][k] for k in ("allocated", "with_mapped")} for t in result["transformers"]}
+    return result
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--program", required=True)
-    p.add_argument("--model", required=True)
-    p.add_argument("--memory", default="2G,400M")
+    p.add_argument("--model", required=True, action="append", help="a folder, with bounds to try: DIR:1G,400M")
     p.add_argument("--texts", type=int, default=8)
+    p.add_argument("--peer-texts", type=int, default=0, help="texts for PyTorch")
     p.add_argument("--threads", type=int, default=2)
-    p.add_argument("--precision", choices=["f32", "bf16"], default="f32")
     p.add_argument("--sparse")
     p.add_argument("--sparse-memory", default="4G")
-    p.add_argument("--sparse-tokens", type=int, default=64)
+    p.add_argument("--sparse-tokens", type=int, default=256)
     p.add_argument("--out")
     args = p.parse_args()
-    runs = [ours(args, args.model, m, args.texts, TOKENS) for m in args.memory.split(",")]
-    peer = theirs(args.model, args.texts, args.threads)
-    result = {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "model": Path(args.model).name, "texts": args.texts, "tokens": TOKENS, "precision": args.precision,
-              "ours": runs, "transformers": peer,
-              "ours_by_transformers": [{k: r[k] / peer[k] for k in ("anonymous", "anonymous_and_mapped", "high_water")} | {"memory": r["memory"]} for r in runs]}
+    result = {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "threads": args.threads, "models": []}
+    for model in args.model:
+        folder, _, memories = model.partition(":")
+        result["models"].append(compare(args, folder, memories or "1G"))
     if args.sparse:
         free = next(int(line.split()[1]) << 10 for line in open("/proc/meminfo") if line.startswith("MemAvailable"))
         weights = (Path(args.sparse) / "model.safetensors").stat().st_size
-        result["sparse"] = {"weight_bytes": weights, "free_bytes": free, "tokens": args.sparse_tokens} | ours(args, args.sparse, args.sparse_memory, 1, args.sparse_tokens)
+        run = ours(args, args.sparse, args.sparse_memory, ids(args.sparse, 1, args.sparse_tokens), "--wave-rows", args.sparse_tokens)
+        result["sparse"] = {"weight_bytes": weights, "free_bytes": free, "tokens": args.sparse_tokens} | run
     shown = json.dumps(result, indent=1)
     if args.out:
         Path(args.out).write_text(shown + "\n")

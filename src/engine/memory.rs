@@ -6,7 +6,7 @@ use super::{Engine, weights};
 use crate::backend::{Backend, Needs, SsdSizes};
 use crate::error::Result;
 use crate::forest::{Forest, Readout};
-use crate::model::{Block, Linear, Mixer, ModelSpec, Param};
+use crate::model::{Layer, Linear, Mixer, ModelSpec, Param};
 use std::collections::BTreeMap;
 
 /// The most that an engine holds at a time, in bytes.
@@ -39,22 +39,31 @@ impl<B: Backend> Engine<B> {
     /// The most that waves of this extent make it hold.
     pub fn peak(&self, extent: Extent) -> Peak {
         let (backend, spec) = (&self.backend, &self.spec);
-        let workspace = workspace_bytes(spec, extent, backend.block_rows());
-        let scratch = backend.scratch_bytes(&needs(spec));
-        let (of_head, of_layers) = (weights::head_bytes(backend, spec), || spec.layers.iter().map(|l| weights::layer_bytes(backend, l)));
-        // A product's tensors lie mapped while they are packed.
-        let head = self.stored(&spec.head.unembedding);
-        let product = spec.layers.iter().flat_map(|l| &l.blocks).flat_map(linears).map(|l| self.stored(l)).max().unwrap_or(0);
+        let beside = workspace_bytes(spec, extent, backend.block_rows()) + backend.scratch_bytes(&needs(spec));
+        let head = weights::head_bytes(backend, spec);
+        let packing_head = head + self.stored(&spec.head.unembedding);
+        let layers = spec.layers.iter().map(|l| (weights::layer_bytes(backend, l), self.packing_bytes(l)));
         let table = Some(self.stored_param(&spec.embedding.tokens)).filter(|&t| t <= MAPPED_TABLE).unwrap_or(0);
-        // What is allocated and what is mapped, at every stage.
+        // Allocated, and with what is mapped, at every stage.
         let stages = if self.streaming {
-            [(2 * of_layers().max().unwrap_or(0) + scratch + workspace, product + table), (of_head + scratch + workspace, head), (0, 0)]
+            let (layer, packing) = layers.fold((0, 0), |most, l| (most.0.max(l.0), most.1.max(l.1)));
+            vec![(2 * layer + beside, layer + packing + table + beside), (head + beside, packing_head + beside)]
         } else {
-            let all = of_layers().sum::<usize>() + of_head;
-            [(of_head, head), (all, product), (all + scratch + workspace, table)]
+            let (all, packing) = layers.fold((head, packing_head), |(before, most), l| (before + l.0, most.max(before + l.1)));
+            vec![(all, packing), (all + beside, all + table + beside)]
         };
         let most = |of: fn(&(usize, usize)) -> usize| stages.iter().map(of).max().unwrap_or(0);
-        Peak { allocated: most(|s| s.0), with_mapped: most(|s| s.0 + s.1) }
+        Peak { allocated: most(|s| s.0), with_mapped: most(|s| s.0.max(s.1)) }
+    }
+
+    /// The most that is allocated or mapped while a layer is packed: each product beside those before it, its tensors mapped.
+    fn packing_bytes(&self, layer: &Layer) -> usize {
+        let linears = layer.blocks.iter().flat_map(|b| b.mixer.linears());
+        let (_, most) = linears.fold((0, 0), |(before, most), l| {
+            let packed = before + self.backend.weight_bytes(l.inputs, l.outputs);
+            (packed, most.max(packed + self.stored(l)))
+        });
+        most
     }
 
     /// Bytes of a product's tensors in the files; several parts may be cut out of one tensor.
@@ -65,15 +74,6 @@ impl<B: Backend> Engine<B> {
 
     fn stored_param(&self, param: &Param) -> usize {
         self.checkpoint.get(param).map_or(0, |t| t.bytes.len())
-    }
-}
-
-fn linears(block: &Block) -> Vec<&Linear> {
-    match &block.mixer {
-        Mixer::Attention(a) => vec![&a.qkv, &a.out],
-        Mixer::Mlp(m) => vec![&m.up, &m.down],
-        Mixer::Mamba1(m) => vec![&m.in_proj, &m.x_proj, &m.dt_proj, &m.out_proj],
-        Mixer::Mamba2(m) => vec![&m.in_proj, &m.out_proj],
     }
 }
 

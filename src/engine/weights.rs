@@ -140,19 +140,14 @@ impl<B: Backend> Loader<'_, B> {
     }
 }
 
-/// Bytes of a layer's packed products on this backend.
+/// Bytes of a layer's packed products on this backend, and of what else of it is not small.
 pub(super) fn layer_bytes<B: Backend>(backend: &B, layer: &Layer) -> usize {
-    let lin = |l: &Linear| backend.weight_bytes(l.inputs, l.outputs);
-    layer
-        .blocks
-        .iter()
-        .map(|b| match &b.mixer {
-            Mixer::Attention(a) => lin(&a.qkv) + lin(&a.out),
-            Mixer::Mlp(m) => lin(&m.up) + lin(&m.down),
-            Mixer::Mamba1(m) => lin(&m.in_proj) + lin(&m.x_proj) + lin(&m.dt_proj) + lin(&m.out_proj) + 4 * m.d_inner * (m.d_state + m.conv),
-            Mixer::Mamba2(m) => lin(&m.in_proj) + lin(&m.out_proj),
-        })
-        .sum()
+    let products = |m: &Mixer| m.linears().into_iter().map(|l| backend.weight_bytes(l.inputs, l.outputs)).sum::<usize>();
+    let others = |m: &Mixer| match m {
+        Mixer::Mamba1(m) => 4 * m.d_inner * (m.d_state + m.conv),
+        _ => 0,
+    };
+    layer.blocks.iter().map(|b| products(&b.mixer) + others(&b.mixer)).sum()
 }
 
 /// Bytes of the packed head.

@@ -174,7 +174,7 @@ impl Checkpoint {
     /// # Errors
     /// Names the first tensor that holds NaN or an infinity, and where in it.
     pub fn check_finite(&self, spec: &ModelSpec) -> Result<()> {
-        const PIECE: usize = 1 << 18;
+        const PIECE: usize = 1 << 20;
         let mut names = BTreeSet::new();
         let mut pieces = vec![];
         for p in spec.params().into_iter().filter(|p| names.insert(&p.name)) {

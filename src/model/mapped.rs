@@ -37,6 +37,9 @@ struct Place {
 
 static FIRST: AtomicPtr<Place> = AtomicPtr::new(ptr::null_mut());
 
+/// Where one page is touched, the system may map as many bytes, from a multiple of them on (Linux: the largest folio of its page cache).
+const FOLIO: usize = 2 << 20;
+
 /// Between `0` and a file's length: an entry that is being filled.
 const TAKEN: usize = usize::MAX;
 
@@ -79,14 +82,16 @@ impl Mapped {
         }
     }
 
-    /// Takes the pages of these bytes out of the process. They stay in the system's cache for as long as it likes, and are there again when they are read.
+    /// Takes the pages of these bytes out of the process, and all that the system may have mapped around them. They stay in its cache for as long as it likes,
+    /// and are there again when they are read.
     pub fn release(&self, bytes: Range<usize>) {
+        let (from, to) = (bytes.start / FOLIO * FOLIO, bytes.end.next_multiple_of(FOLIO).min(self.map.len()));
         // SAFETY: the map is read-only and a file's, so that a page which is dropped is read from the file again, with the same content.
         // That the system refuses makes no difference but in what is counted.
         #[cfg(unix)]
-        let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, bytes.start, bytes.len()) };
+        let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, from, to - from) };
         #[cfg(not(unix))]
-        let _ = bytes;
+        let _ = (from, to);
     }
 }
 

@@ -290,31 +290,37 @@ impl Mixer {
         !matches!(self, Mixer::Mlp(_))
     }
 
+    /// All products of it, in the order in which they are packed.
+    pub fn linears(&self) -> Vec<&Linear> {
+        match self {
+            Mixer::Attention(a) => vec![&a.qkv, &a.out],
+            Mixer::Mlp(m) => vec![&m.up, &m.down],
+            Mixer::Mamba1(m) => vec![&m.in_proj, &m.x_proj, &m.dt_proj, &m.out_proj],
+            Mixer::Mamba2(m) => vec![&m.in_proj, &m.out_proj],
+        }
+    }
+
     /// All tensors of it.
     pub fn params(&self) -> Vec<&Param> {
+        let mut p: Vec<_> = self.linears().into_iter().flat_map(Linear::params).collect();
         match self {
             Mixer::Attention(a) => {
-                let mut p: Vec<_> = a.qkv.params().chain(a.out.params()).collect();
                 if let Some((q, k, _)) = &a.qk_norm {
                     p.extend([q, k]);
                 }
-                p
             }
-            Mixer::Mlp(m) => m.up.params().chain(m.down.params()).collect(),
+            Mixer::Mlp(_) => {}
             Mixer::Mamba1(m) => {
-                let mut p: Vec<_> = m.in_proj.params().chain(m.x_proj.params()).chain(m.dt_proj.params()).chain(m.out_proj.params()).collect();
                 p.extend([&m.conv_weight, &m.a_log, &m.d_skip]);
                 p.extend(m.conv_bias.as_ref());
-                p
             }
             Mixer::Mamba2(m) => {
-                let mut p: Vec<_> = m.in_proj.params().chain(m.out_proj.params()).collect();
                 p.extend([&m.conv_weight, &m.dt_bias, &m.a_log, &m.d_skip]);
                 p.extend(m.conv_bias.as_ref());
                 p.extend(m.norm.as_ref());
-                p
             }
         }
+        p
     }
 }
 
