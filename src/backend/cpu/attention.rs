@@ -37,16 +37,18 @@ struct Piece {
 pub(super) fn attention(isa: Isa, op: &AttentionOp, wave: &Wave, block: Range<usize>, qkv: &Mat, keys: &History<Mat>, values: &History<Mat>, out: &mut Mat) {
     let group = op.heads / op.kv_heads;
     let most = (LANES_MAX / group).max(1) as u32;
-    let mut pieces = Vec::new();
+    let mut rows = Vec::new();
     let first = wave.runs.partition_point(|r| r.rows.end as usize <= block.start);
     for (i, run) in wave.runs.iter().enumerate().skip(first).take_while(|(_, r)| (r.rows.start as usize) < block.end) {
         let (mut at, end) = (run.rows.start.max(block.start as u32), run.rows.end.min(block.end as u32));
         while at < end {
             let next = end.min(at + most);
-            pieces.extend((0..op.kv_heads).map(|head| Piece { run: i, rows: at..next, head }));
+            rows.push((i, at..next));
             at = next;
         }
     }
+    // Head after head, so that the keys and values of one stay in the second-level cache for all rows.
+    let pieces: Vec<Piece> = (0..op.kv_heads).flat_map(|head| rows.iter().map(move |(run, rows)| Piece { run: *run, rows: rows.clone(), head })).collect();
     let cols = out.cols();
     let shared = Shared::new(out.data_mut());
     pieces.par_iter().with_max_len(1).for_each(|piece| {
@@ -262,7 +264,7 @@ unsafe fn score_columns<S: Simd, const MR: usize, const NV: usize>(k: Rows, n: u
 unsafe fn score_rows<S: Simd, const MR: usize, const NV: usize>(k: Rows, j: usize, hd: usize, q: *const f32, lanes: usize, s: *mut f32) {
     unsafe {
         let mut acc = [[S::splat(0.0); NV]; MR];
-        tile::<S, MR, NV>(hd, k.at.add(j * k.stride), (k.stride, 1), q, lanes, &mut acc);
+        tile::<S, MR, NV>(hd, k.at.add(j * k.stride), (k.stride, 1), q, lanes, &mut acc, || ());
         for i in 0..MR {
             for v in 0..NV {
                 S::store(s.add((j + i) * lanes + v * S::LANES), acc[i][v]);
@@ -375,7 +377,7 @@ unsafe fn output_columns<S: Simd, const MR: usize, const NV: usize>(
                     acc[i][c] = S::mul(S::load(o.add((l + i) * hd_pad + c * S::LANES)), f);
                 }
             }
-            tile::<S, MR, NV>(n, p.add(l), (1, lanes), v.at, v.stride, &mut acc);
+            tile::<S, MR, NV>(n, p.add(l), (1, lanes), v.at, v.stride, &mut acc, || ());
             for i in 0..MR {
                 for c in 0..NV {
                     S::store(o.add((l + i) * hd_pad + c * S::LANES), acc[i][c]);

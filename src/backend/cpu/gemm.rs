@@ -66,9 +66,10 @@ impl Task<'_> {
     #[inline(always)]
     unsafe fn tiles<S: Simd, const MR: usize>(&self) {
         unsafe {
+            let (first, last) = self.tiles;
             for p in self.panels.0..self.panels.1 {
-                for t in self.tiles.0..self.tiles.1 {
-                    let acc = product::<S, MR>(self.x, t, self.weight, p);
+                for t in first..last {
+                    let acc = product::<S, MR>(self.x, t, self.weight, p, (t - first, last - first));
                     self.finish::<S, MR>(p, t, &acc);
                 }
             }

@@ -113,11 +113,12 @@ impl Task<'_> {
         }
         // SAFETY: scratch sized above; panels are padded to full width.
         unsafe {
+            let (first, last) = self.tiles;
             for p in 0..width.div_ceil(nr) {
-                for t in self.tiles.0..self.tiles.1 {
-                    let acc = product::<S, MR>(self.x, t, self.weight, begin / nr + p);
+                for t in first..last {
+                    let acc = product::<S, MR>(self.x, t, self.weight, begin / nr + p, (t - first, last - first));
                     for (i, row) in acc.iter().enumerate() {
-                        let out = &mut self.logits[((t - self.tiles.0) * MR + i) * SEGMENT + p * nr..][..nr];
+                        let out = &mut self.logits[((t - first) * MR + i) * SEGMENT + p * nr..][..nr];
                         S::store(out.as_mut_ptr(), row[0]);
                         S::store(out.as_mut_ptr().add(S::LANES), row[1]);
                     }

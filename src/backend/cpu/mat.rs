@@ -46,16 +46,19 @@ impl Mat {
     }
 
     /// Number of rows.
+    #[inline]
     pub fn rows(&self) -> usize {
         self.rows
     }
 
     /// Width.
+    #[inline]
     pub fn cols(&self) -> usize {
         self.cols
     }
 
     /// Everything, row after row.
+    #[inline]
     pub fn data(&self) -> &[f32] {
         let all: &[f32] = match &self.store {
             Store::Heap(lines) => bytemuck::cast_slice(lines),
@@ -65,6 +68,7 @@ impl Mat {
     }
 
     /// Everything, to write.
+    #[inline]
     pub fn data_mut(&mut self) -> &mut [f32] {
         let all: &mut [f32] = match &mut self.store {
             Store::Heap(lines) => bytemuck::cast_slice_mut(lines),
@@ -74,22 +78,26 @@ impl Mat {
     }
 
     /// One row.
+    #[inline]
     pub fn row(&self, i: usize) -> &[f32] {
         &self.data()[i * self.cols..(i + 1) * self.cols]
     }
 
     /// One row, to write.
+    #[inline]
     pub fn row_mut(&mut self, i: usize) -> &mut [f32] {
         let c = self.cols;
         &mut self.data_mut()[i * c..(i + 1) * c]
     }
 
     /// Consecutive rows.
+    #[inline]
     pub fn span(&self, rows: Range<usize>) -> &[f32] {
         &self.data()[rows.start * self.cols..rows.end * self.cols]
     }
 
     /// Consecutive rows, to write.
+    #[inline]
     pub fn span_mut(&mut self, rows: Range<usize>) -> &mut [f32] {
         let c = self.cols;
         &mut self.data_mut()[rows.start * c..rows.end * c]
@@ -118,6 +126,7 @@ impl<'a> Shared<'a> {
     ///
     /// # Safety
     /// No other live slice of the buffer may overlap `range`.
+    #[inline]
     #[allow(clippy::mut_from_ref)]
     pub(super) unsafe fn slice(&self, range: Range<usize>) -> &mut [f32] {
         assert!(range.start <= range.end && range.end <= self.len);

@@ -89,6 +89,7 @@ pub(super) fn embed(tokens: &[TokenId], positions: &[u32], table: &Tensor, learn
 }
 
 /// Norms and turns one head in place.
+#[inline]
 fn turn(isa: Isa, head: &mut [f32], norm: Option<(&[f32], f32)>, angles: Option<&[f32]>, room: &mut [f32]) {
     if let Some((weight, eps)) = norm {
         isa.run(NormRow { center: false, eps, weight, bias: None, x: head, out: room });

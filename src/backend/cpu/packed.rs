@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
 /// Packed rows of x that a task keeps in its share of the second-level cache.
-const GROUP_BYTES: usize = 384 << 10;
+const GROUP_BYTES: usize = 768 << 10;
 /// Most rows that a task takes at once.
 pub(super) const GROUP_ROWS: usize = 16 * 14;
 
@@ -94,6 +94,7 @@ impl Weight {
     }
 
     /// What is multiplied.
+    #[inline]
     pub(super) fn products(&self) -> Products {
         self.products
     }
@@ -104,16 +105,19 @@ impl Weight {
     }
 
     /// Width of y before a gate.
+    #[inline]
     pub fn outputs(&self) -> usize {
         self.outputs
     }
 
     /// Panel `p`.
+    #[inline]
     pub(super) fn panel(&self, p: usize) -> &[f32] {
         self.panels.row(p)
     }
 
     /// Number of panels.
+    #[inline]
     pub(super) fn panels(&self) -> usize {
         self.panels.rows()
     }
@@ -174,11 +178,13 @@ impl<'a> Packed<'a> {
     }
 
     /// Tile `t`.
+    #[inline]
     pub(super) fn tile(&self, t: usize) -> &[f32] {
         &self.data[t * self.mr * self.words..(t + 1) * self.mr * self.words]
     }
 
     /// Number of tiles.
+    #[inline]
     pub(super) fn tiles(&self) -> usize {
         self.rows.div_ceil(self.mr)
     }
@@ -189,17 +195,24 @@ impl<'a> Packed<'a> {
     }
 }
 
-/// A register tile's product, whatever its operands.
+/// A register tile's product, whatever its operands. `share`: this is which of how many tiles that meet this panel; each of them has a part of the next one
+/// fetched meanwhile, without which the first tile would wait for memory.
 ///
 /// # Safety
 /// Inside [`Products::run`] of `weight.products`; `MR` is its row tile on the path of `S`.
 #[inline(always)]
-pub(super) unsafe fn product<S: Simd, const MR: usize>(x: &Packed, t: usize, weight: &Weight, p: usize) -> [[S::V; 2]; MR] {
+pub(super) unsafe fn product<S: Simd, const MR: usize>(x: &Packed, t: usize, weight: &Weight, p: usize, share: (usize, usize)) -> [[S::V; 2]; MR] {
     unsafe {
         let (a, b) = (x.tile(t).as_ptr(), weight.panel(p).as_ptr());
         if x.products == Products::F32 {
             let mut acc = [[S::splat(0.0); 2]; MR];
-            tile::<S, MR, 2>(x.words, a, (1, MR), b, 2 * S::LANES, &mut acc);
+            let step = (2 * S::LANES).div_ceil(share.1);
+            let mut next = b.wrapping_add(x.words * (2 * S::LANES + share.0 * step));
+            let fetch = || {
+                S::fetch(next);
+                next = next.wrapping_add(step);
+            };
+            tile::<S, MR, 2>(x.words, a, (1, MR), b, 2 * S::LANES, &mut acc, fetch);
             return acc;
         }
         // Written whole by the product; zeros before it would cost as much as a tenth of it.

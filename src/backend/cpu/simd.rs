@@ -46,6 +46,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn pow2(n: Self::V) -> Self::V;
     /// Lane-wise a if x < y else b.
     unsafe fn if_less(x: Self::V, y: Self::V, a: Self::V, b: Self::V) -> Self::V;
+    /// Asks for a cache line to be brought into the second-level cache; any address will do.
+    #[inline(always)]
+    unsafe fn fetch(_: *const f32) {}
     /// The lanes as an array in memory.
     #[inline(always)]
     unsafe fn to_array(v: Self::V) -> [f32; 16] {
@@ -287,6 +290,10 @@ mod x86 {
     }
 
     impl Simd for Avx512 {
+        #[inline(always)]
+        unsafe fn fetch(p: *const f32) {
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+        }
         const LANES: usize = 16;
         type V = __m512;
         #[inline(always)]
@@ -359,6 +366,10 @@ mod x86 {
     }
 
     impl Simd for Avx2 {
+        #[inline(always)]
+        unsafe fn fetch(p: *const f32) {
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+        }
         const LANES: usize = 8;
         type V = __m256;
         #[inline(always)]

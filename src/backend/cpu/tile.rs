@@ -11,7 +11,7 @@ pub(super) fn panel(isa: Isa) -> usize {
     2 * isa.lanes()
 }
 
-/// The product. `a[i·ar + k·ak]`, `b[k·bk + v·LANES]`.
+/// The product. `a[i·ar + k·ak]`, `b[k·bk + v·LANES]`; `each` runs once for every k, beside the arithmetic.
 ///
 /// # Safety
 /// All those addresses are readable, and the path of `S` exists.
@@ -23,11 +23,13 @@ pub(super) unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(
     b: *const f32,
     bk: usize,
     acc: &mut [[S::V; NV]; MR],
+    mut each: impl FnMut(),
 ) {
     unsafe {
         let mut c = *acc;
         let (mut pa, mut pb) = (a, b);
         for _ in 0..k {
+            each();
             let mut bv = [S::splat(0.0); NV];
             for v in 0..NV {
                 bv[v] = S::load(pb.add(v * S::LANES));
