@@ -71,7 +71,7 @@ thread_local! {
 /// A thread's scratch.
 #[derive(Default)]
 struct Room {
-    /// Queries `[head_dim, lanes]`.
+    /// Scaled queries `[head_dim, lanes]`.
     q: Vec<f32>,
     /// Scores, then probabilities `[KEY_TILE, lanes]`.
     s: Vec<f32>,
@@ -151,7 +151,7 @@ impl Task<'_> {
             let row = self.qkv.row(self.piece.rows.start as usize + l / group - self.block_start);
             let q = &row[(self.piece.head * group + l % group) * hd..][..hd];
             for (k, x) in q.iter().enumerate() {
-                room.q[k * lanes + l] = *x;
+                room.q[k * lanes + l] = *x * op.scale;
             }
         }
         room.o[..lanes * hd_pad].fill(0.0);
@@ -292,10 +292,10 @@ unsafe fn softmax<S: Simd>(
         let last_used = first + ((used - 1) / group) as u32;
         // Whether some lane must not see some key of the tile.
         let ragged = span.end - 1 > first || op.window.is_some_and(|w| (last_used as usize) >= span.start as usize + w);
+        let changed = ragged || op.softcap.is_some();
         let mut lane = 0;
         while lane < lanes {
             let at = s.as_mut_ptr().add(lane);
-            let scale = S::splat(op.scale);
             // The lanes' positions, counted from the tile's first key: small numbers where they are compared, so exact.
             let mut from_key = [0.0f32; 16];
             for (l, p) in from_key[..S::LANES].iter_mut().enumerate() {
@@ -306,7 +306,7 @@ unsafe fn softmax<S: Simd>(
             let old = m;
             for j in 0..n {
                 let p = at.add(j * lanes);
-                let mut x = S::mul(S::load(p), scale);
+                let mut x = S::load(p);
                 if let Some(c) = op.softcap {
                     x = S::mul(S::splat(c), tanh::<S>(S::mul(x, S::splat(1.0 / c))));
                 }
@@ -317,7 +317,9 @@ unsafe fn softmax<S: Simd>(
                         x = S::if_less(at_position, S::splat((j + w) as f32), x, away);
                     }
                 }
-                S::store(p, x);
+                if changed {
+                    S::store(p, x);
+                }
                 m = S::max(x, m);
             }
             let mut total = S::splat(0.0);

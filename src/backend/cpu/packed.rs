@@ -225,12 +225,18 @@ pub(super) unsafe fn product<S: Simd, const MR: usize>(x: &Packed, t: usize, wei
     }
 }
 
-/// `out[k·MR + i] = rows[i][k]`.
+/// `out[k·MR + i] = rows[i][k]`; sixteen columns at a time, of which the compiler knows the bounds.
 #[inline(always)]
 fn interleave<const MR: usize, T: Copy>(rows: [&[T]; MR], out: &mut [T]) {
-    for (k, o) in out.chunks_exact_mut(MR).enumerate() {
-        for i in 0..MR {
-            o[i] = rows[i][k];
+    let (blocks, rest) = out.as_chunks_mut::<MR>().0.as_chunks_mut::<16>();
+    for (b, block) in blocks.iter_mut().enumerate() {
+        let columns: [&[T; 16]; MR] = std::array::from_fn(|i| rows[i][b * 16..].first_chunk().expect("rows are as long as out is wide"));
+        for (k, o) in block.iter_mut().enumerate() {
+            *o = std::array::from_fn(|i| columns[i][k]);
         }
+    }
+    let done = blocks.len() * 16;
+    for (k, o) in rest.iter_mut().enumerate() {
+        *o = std::array::from_fn(|i| rows[i][done + k]);
     }
 }

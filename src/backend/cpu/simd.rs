@@ -44,6 +44,14 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn round(a: Self::V) -> Self::V;
     /// 2^n for integral n in −126 … 127.
     unsafe fn pow2(n: Self::V) -> Self::V;
+    /// a · 2^n for integral n in −252 … 254, rounded once.
+    #[inline(always)]
+    unsafe fn times_pow2(a: Self::V, n: Self::V) -> Self::V {
+        unsafe {
+            let half = Self::round(Self::mul(n, Self::splat(0.5)));
+            Self::mul(Self::mul(a, Self::pow2(half)), Self::pow2(Self::sub(n, half)))
+        }
+    }
     /// Lane-wise a if x < y else b.
     unsafe fn if_less(x: Self::V, y: Self::V, a: Self::V, b: Self::V) -> Self::V;
     /// Asks for a cache line to be brought into the second-level cache; any address will do.
@@ -81,7 +89,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn exp(x: Self::V) -> Self::V {
         unsafe {
             let s = |c: f32| Self::splat(c);
-            // Clamped so that 2^n stays within two normal factors; the results beyond the clamp round to 0 and to +∞.
+            // Clamped so that 2^n is a product of two normal numbers; the results beyond the clamp round to 0 and to +∞.
             // The number itself stands second: a NaN comes through.
             let c = Self::max(s(-105.0), Self::min(s(89.0), x));
             let n = Self::round(Self::mul(c, s(std::f32::consts::LOG2_E)));
@@ -92,8 +100,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
                 p = Self::fma(p, r, s(k));
             }
             let p = Self::add(Self::fma(p, Self::mul(r, r), r), s(1.0));
-            let half = Self::round(Self::mul(n, s(0.5)));
-            Self::mul(Self::mul(p, Self::pow2(half)), Self::pow2(Self::sub(n, half)))
+            Self::times_pow2(p, n)
         }
     }
 }
@@ -351,6 +358,10 @@ mod x86 {
         #[inline(always)]
         unsafe fn pow2(n: __m512) -> __m512 {
             unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)))) }
+        }
+        #[inline(always)]
+        unsafe fn times_pow2(a: __m512, n: __m512) -> __m512 {
+            unsafe { _mm512_scalef_ps(a, n) }
         }
         #[inline(always)]
         unsafe fn if_less(x: __m512, y: __m512, a: __m512, b: __m512) -> __m512 {
