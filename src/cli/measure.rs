@@ -2,13 +2,13 @@
 
 use super::budget::Budget;
 use super::corpus::CorpusArgs;
-use super::measure_texts::Texts;
+use super::measure_texts::{Groups, Texts};
 use super::options::{ModelArgs, OpenModel, open_model};
 use super::progress::{Meter, ceiling, duration};
 use super::run_log::RunLog;
 use super::signals::{Heeding, stop_flag};
 use super::{say, say_json};
-use crate::corpus::Cutting;
+use crate::corpus::{Cutting, Unit};
 use crate::engine::{Scorer, WAVE_ROWS};
 use crate::error::{Error, Result};
 use crate::estimate::{Estimator, Options, Pairing};
@@ -21,6 +21,21 @@ use std::time::Instant;
 
 /// Tokens of a chunk where neither --length nor --splits says otherwise.
 const LENGTH: u32 = 2048;
+
+/// Bytes of a token at the least, as a rule: so many times a model's positions are chunks that it can take.
+const BYTES_OF_A_TOKEN: u32 = 2;
+
+/// The smallest default split in bytes: smaller ones are shorter than many a word.
+const LEAST_BYTES: u32 = 32;
+
+/// What lengths count, as the option spells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum UnitChoice {
+    /// Tokens; all models must share a tokenizer
+    Tokens,
+    /// Bytes of text, cut between words; models may have tokenizers of their own
+    Bytes,
+}
 
 /// Who meets whom, as the option spells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -51,14 +66,17 @@ pub struct MeasureArgs {
     /// Estimators: direct, direct-ngram, vclub, l1out, infonce, profile
     #[arg(long, value_delimiter = ',', default_values = ["direct", "vclub"], value_name = "NAMES")]
     estimators: Vec<Estimator>,
-    /// Splits ℓ in tokens [default: powers of two that fit]
-    #[arg(long, value_delimiter = ',', value_name = "TOKENS")]
+    /// What --length and --splits count
+    #[arg(long, value_enum, default_value = "tokens")]
+    unit: UnitChoice,
+    /// Splits ℓ in tokens, or bytes [default: powers of two that fit; from 32 bytes on]
+    #[arg(long, value_delimiter = ',', value_name = "LENGTHS")]
     splits: Vec<u32>,
     /// Ratios r: the text ends at rℓ
     #[arg(long, value_delimiter = ',', default_values_t = [2], value_name = "RATIOS")]
     ratios: Vec<u32>,
-    /// Tokens of a chunk [default: what the splits need; else 2048 or the model's positions]
-    #[arg(long, value_name = "TOKENS")]
+    /// Tokens of a chunk, or bytes [default: what the splits need; else 2048 tokens or the model's positions, or twice as many bytes]
+    #[arg(long, value_name = "LENGTH")]
     length: Option<u32>,
     /// Chunks to measure; more can be added later [default: 256, or as many as there are]
     #[arg(long, value_name = "N")]
@@ -119,6 +137,7 @@ impl Known {
             identity: ModelIdentity {
                 name: model.name.clone(),
                 fingerprint: engine.checkpoint().fingerprint(),
+                tokenizer: None,
                 start: start.id,
                 rope_length: args.rope_length,
                 device: backend.split('/').next().unwrap_or_default().to_string(),
@@ -141,14 +160,20 @@ pub fn run(args: &MeasureArgs) -> Result<()> {
     let open = args.model.iter().map(|folder| open_model(&args.open, folder)).collect::<Result<Vec<OpenModel>>>()?;
     let known = open.iter().map(|model| Known::of(model, &args.open)).collect::<Result<Vec<Known>>>()?;
     let design = args.design(&known)?;
-    let vocab = known.iter().map(|k| k.vocab).min().unwrap_or(0);
+    let vocabs: Vec<usize> = known.iter().map(|k| k.vocab).collect();
     let needs_ngrams = args.estimators.contains(&Estimator::DirectNgram);
-    let texts = Texts::open(&args.corpus, &corpus, &args.model, vocab, design.cutting, Budget::of(args.open.memory).room_before_engine())?;
+    let room = Budget::of(args.open.memory).room_before_engine();
+    let texts = Texts::open(&args.corpus, &corpus, &args.model, &vocabs, (design.cutting, design.unit), room)?;
     let (groups, of_texts) = texts.groups(&design, args.seed, args.chunks)?;
+    for (i, k) in known.iter().enumerate() {
+        if let Some(most) = k.positions {
+            Text::check_positions(groups.of(i), most, &k.identity.name)?;
+        }
+    }
     let notices: Vec<String> = corpus.notices().iter().cloned().chain(of_texts).collect();
-    let own = (0..groups.len() as u32).filter(|&g| args.shard.is_none_or(|s| s.holds(g))).count();
+    let own = (0..groups.count() as u32).filter(|&g| args.shard.is_none_or(|s| s.holds(g))).count();
     if let (Some(shard), 0) = (args.shard, own) {
-        return Err(Error::input(format!("shard {shard} has no group: there are {}; ask for more --chunks or fewer shards", groups.len())));
+        return Err(Error::input(format!("shard {shard} has no group: there are {}; ask for more --chunks or fewer shards", groups.count())));
     }
     if !args.quiet {
         notices.iter().for_each(|n| eprintln!("note: {n}"));
@@ -158,8 +183,9 @@ pub fn run(args: &MeasureArgs) -> Result<()> {
     if args.dry_run {
         return args.dry_run(&design, &groups, own, &known, open);
     }
-    let identities = known.iter().map(|k| k.identity.clone()).collect();
-    let mut plan = Plan::new(texts.fingerprint().clone(), args.seed, design, groups.len() as u32, options, identities);
+    let identity = |(i, k): (usize, &Known)| ModelIdentity { tokenizer: texts.tokenizer_of(i), ..k.identity.clone() };
+    let identities = known.iter().enumerate().map(identity).collect();
+    let mut plan = Plan::new(texts.fingerprint().clone(), args.seed, design, groups.count() as u32, options, identities);
     plan.shard = args.shard;
     plan.until_se = args.until_se;
     let project = Project::open(&args.out, plan)?;
@@ -184,7 +210,7 @@ pub fn run(args: &MeasureArgs) -> Result<()> {
 struct Session<'a> {
     args: &'a MeasureArgs,
     project: &'a Project,
-    groups: &'a [Vec<Text>],
+    groups: &'a Groups,
     known: &'a [Known],
     runs: Vec<Value>,
     notices: Vec<String>,
@@ -207,8 +233,8 @@ impl Session<'_> {
 
     /// Scores with model `i`, and says how many groups are needed by now.
     fn score_by(&mut self, i: usize, mut model: OpenModel, least: u32) -> Result<u32> {
-        let (known, plan) = (&self.known[i], &self.project.plan);
-        let mut journal = Journal::open(&self.project.record_folder(i), plan.heading(i), &known.arithmetic, self.groups)?;
+        let (known, plan, groups) = (&self.known[i], &self.project.plan, self.groups.of(i));
+        let mut journal = Journal::open(&self.project.record_folder(i), plan.heading(i), &known.arithmetic, groups)?;
         if let Some(target) = self.args.until_se {
             journal.watch(&plan.design, target)?;
         }
@@ -220,11 +246,11 @@ impl Session<'_> {
         let mut meter = Meter::new(&known.identity.name, self.args.quiet);
         if !self.args.quiet {
             let mut one = Planned::new(&plan.design, known.identity.start);
-            (0..plan.design.members()).try_for_each(|m| one.add(0, m, &self.groups[0]))?;
+            (0..plan.design.members()).try_for_each(|m| one.add(0, m, &groups[0]))?;
             meter = meter.against(ceiling(&model.engine, &one.forest, &one.readout)?);
         }
         let mut last = Done::default();
-        let task = Task { design: &plan.design, start: known.identity.start, groups: self.groups, shard: self.args.shard, least };
+        let task = Task { design: &plan.design, start: known.identity.start, groups, shard: self.args.shard, least };
         let (flag, _heeding) = (stop_flag(), Heeding::new());
         let scored = score_groups(&mut model.engine, task, &mut journal, self.args.pace(), &flag, &mut |done: &Done| {
             last = *done;
@@ -232,7 +258,7 @@ impl Session<'_> {
         });
         meter.finish();
         self.runs.push(told(known, &last));
-        scored.map(|_| journal.reached().unwrap_or(self.groups.len() as u32).max(least))
+        scored.map(|_| journal.reached().unwrap_or(groups.len() as u32).max(least))
     }
 }
 
@@ -255,14 +281,20 @@ impl MeasureArgs {
         };
         let (ratios, mut splits) = (ascending(&self.ratios), ascending(&self.splits));
         let (least, most) = (ratios.first().copied().unwrap_or(2), ratios.last().copied().unwrap_or(2));
-        let limit = positions.map_or(u32::MAX, |p| p.min(u32::MAX as usize) as u32);
+        let unit = match self.unit {
+            UnitChoice::Tokens => Unit::Tokens,
+            UnitChoice::Bytes => Unit::Bytes,
+        };
+        let of_a_token = if unit.is_tokens() { 1 } else { BYTES_OF_A_TOKEN };
+        let limit = positions.map_or(u32::MAX, |p| p.min(u32::MAX as usize) as u32).saturating_mul(of_a_token);
         let length = match (self.length, splits.last()) {
             (Some(length), _) => length,
             // The longest text that a split asks for, or where the model is too short for that, the longest that it can take.
             (None, Some(&split)) => split.saturating_mul(most).min(limit.max(split.saturating_mul(least))),
-            (None, None) => LENGTH.min(limit),
+            (None, None) => (LENGTH * of_a_token).min(limit),
         };
         if let Some(p) = positions
+            && unit.is_tokens()
             && length as usize > p
         {
             let names: Vec<&str> = known.iter().filter(|k| k.positions == Some(p)).map(|k| k.identity.name.as_str()).collect();
@@ -272,9 +304,10 @@ impl MeasureArgs {
             )));
         }
         if splits.is_empty() {
-            splits = (1..31).map(|k| 1 << k).take_while(|&l: &u32| l as u64 * least as u64 <= length as u64).collect();
+            let first = if unit.is_tokens() { 2 } else { LEAST_BYTES };
+            splits = (1..31).map(|k| 1 << k).take_while(|&l: &u32| l as u64 * least as u64 <= length as u64).filter(|&l| l >= first).collect();
             if splits.is_empty() {
-                return Err(Error::input(format!("no split fits into chunks of {length} tokens; choose a larger --length")));
+                return Err(Error::input(format!("no split fits into chunks of {length} {unit}; choose a larger --length")));
             }
         }
         let terms = Terms::of(&self.estimators);
@@ -288,7 +321,7 @@ impl MeasureArgs {
         };
         self.refuse_what_cannot_be_had(pairing, &ratios)?;
         let foreign = self.foreign.unwrap_or(u32::from(terms.cross || pairing == Pairing::Published));
-        let design = Design { pairing, cutting, length, splits, ratios, foreign, terms };
+        let design = Design { pairing, cutting, unit, length, splits, ratios, foreign, terms };
         design.check()?;
         Ok(design)
     }
@@ -317,6 +350,11 @@ impl MeasureArgs {
             let what = "profile needs texts from random places, and --pieces published begins each with a sentence; leave it out of --estimators or take --pieces random";
             return Err(Error::input(what));
         }
+        if self.unit == UnitChoice::Bytes && self.estimators.contains(&Estimator::DirectNgram) {
+            return Err(Error::input(
+                "direct-ngram corrects by n-grams of tokens and cannot be had with --unit bytes; leave it out of --estimators or take --unit tokens",
+            ));
+        }
         if self.estimators.contains(&Estimator::Profile) && !ratios.contains(&2) {
             return Err(Error::input("profile is defined for the ratio 2 alone; add 2 to --ratios or leave it out of --estimators"));
         }
@@ -329,38 +367,46 @@ impl MeasureArgs {
     }
 
     /// Says what a measurement takes, of which `own` groups are to be scored here, with the time of one tree as its measure of speed.
-    fn dry_run(&self, design: &Design, groups: &[Vec<Text>], own: usize, known: &[Known], open: Vec<OpenModel>) -> Result<()> {
-        let rows: usize = design.rows()?.iter().sum::<usize>() * groups.len();
+    fn dry_run(&self, design: &Design, groups: &Groups, own: usize, known: &[Known], open: Vec<OpenModel>) -> Result<()> {
         let cells = design.splits.len() * (FIRST + design.ratios.len() * design.members());
-        let disk = own * design.members() * (4 * design.length as usize + 8 * cells);
-        let texts = groups.len() * design.members() * 4 * design.length as usize;
+        let texts = groups.bytes();
         let mut models = Vec::new();
-        for (mut model, k) in open.into_iter().zip(known) {
+        for (i, (mut model, k)) in open.into_iter().zip(known).enumerate() {
+            let groups = groups.of(i);
+            let rows_of_first = design.rows_of(&groups[0])?;
+            let rows: usize = match design.unit {
+                Unit::Tokens => rows_of_first.iter().sum::<usize>() * groups.len(),
+                Unit::Bytes => groups.iter().map(|g| design.rows_of(g).map(|rows| rows.iter().sum::<usize>())).sum::<Result<usize>>()?,
+            };
             let mut planned = Planned::new(design, k.identity.start);
             planned.add(0, 0, &groups[0])?;
             let clock = Instant::now();
             model.engine.score(&planned.forest, &planned.readout, &mut planned.collector())?;
-            let speed = design.rows()?[0] as f64 / clock.elapsed().as_secs_f64();
+            let speed = rows_of_first[0] as f64 / clock.elapsed().as_secs_f64();
             // Memory as of a usual wave: as many texts as make one.
-            let each = design.rows()?.iter().sum::<usize>().max(1);
+            let each = rows_of_first.iter().sum::<usize>().max(1);
             let mut wave = Planned::new(design, k.identity.start);
             for (g, group) in groups.iter().take(WAVE_ROWS.div_ceil(each)).enumerate() {
                 for m in 0..design.members() {
                     wave.add(g as u32, m, group)?;
                 }
             }
-            models.push((k, speed, model.engine.needed_bytes(&wave.forest, &wave.readout)?));
+            let tokens: usize = groups.iter().flatten().map(|t| t.tokens.len()).sum();
+            let disk = own * (4 * tokens / groups.len() + 8 * cells * design.members());
+            models.push((k, rows, speed, model.engine.needed_bytes(&wave.forest, &wave.readout)?, disk));
         }
+        let rows = models.iter().map(|m| m.1).max().unwrap_or(0);
+        let disk = models.iter().map(|m| m.4).max().unwrap_or(0);
         if self.json {
             let each = models.iter().map(
-                |(k, speed, memory)| json!({ "name": k.identity.name, "tokens_per_second": speed, "seconds": rows as f64 / speed, "memory_bytes": memory }),
+                |(k, rows, speed, memory, _)| json!({ "name": k.identity.name, "tokens": rows, "tokens_per_second": speed, "seconds": *rows as f64 / speed, "memory_bytes": memory }),
             );
             let told = json!({ "chunks": own * design.members(), "groups": own, "tokens": rows, "text_bytes": texts, "disk_bytes": disk, "models": each.collect::<Vec<_>>() });
             return say_json(&told);
         }
         let most = if self.until_se.is_some() { "at most " } else { "" };
-        say(&format!("{most}{own} groups of {} chunks of {} tokens; {rows} tokens to feed a model", design.members(), design.length))?;
-        for (k, speed, memory) in models {
+        say(&format!("{most}{own} groups of {} chunks of {} {}; {rows} tokens to feed a model", design.members(), design.length, design.unit))?;
+        for (k, rows, speed, memory, _) in models {
             let time = duration(rows as f64 / speed);
             say(&format!("{}: about {time} at {speed:.0} tokens/s (one text timed); {:.1} MB for weights and a wave", k.identity.name, memory as f64 / 1e6))?;
         }

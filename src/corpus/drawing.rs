@@ -7,11 +7,10 @@
 use super::chunks::{Chunk, Order, Slot, places};
 use super::document::{Content, Document};
 use super::fingerprint::ContentHash;
-use super::index::{Cutting, Index, Tokens};
+use super::index::{Cutting, Index, Tokens, Unit};
 use super::listing::Corpus;
 use super::pieces::{WORDS, pieces};
 use super::tokenized::{Batches, TokenizedDocument, tokenize};
-use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,7 +31,7 @@ pub struct Drawing<T> {
 /// What is to be drawn.
 #[derive(Clone, Debug)]
 pub struct Draw<'a> {
-    /// Tokens of a text.
+    /// Tokens of a text, or bytes.
     pub length: u32,
     /// Seed of places and order.
     pub seed: u64,
@@ -41,6 +40,22 @@ pub struct Draw<'a> {
     /// Documents whose names are wanted as well.
     pub named: &'a [u32],
 }
+
+/// A document, or a piece of it, as texts are cut out of it.
+#[derive(Clone, Debug)]
+pub struct Opened<'a> {
+    /// Index of the document in the corpus.
+    pub number: u32,
+    /// Its text where lengths are bytes; else empty.
+    pub text: &'a str,
+    /// The document's byte with which the text begins.
+    pub offset: u64,
+    /// What each tokenizer makes of the text where lengths are bytes; else one entry, what all of them make of it, with byte offsets in the document.
+    pub tokenized: &'a [TokenizedDocument],
+}
+
+/// Makes of a document, or of a piece of it, and of a first token or byte there what is to be known of the text that begins with it.
+type Cut<'a, T> = dyn Fn(&Opened<'_>, u64) -> Result<T> + Sync + 'a;
 
 /// What one document gave.
 struct Seen<T> {
@@ -57,20 +72,14 @@ struct Seen<T> {
 const MOST: usize = 1 << 18;
 const LEAST: usize = 16;
 
-/// Draws the first texts of the order. `cut` makes of a document, or of a piece of it, and a first token what is to be known of the text there, on
+/// Draws the first texts of the order. `cut` makes of a document, or of a piece of it, and a first token or byte what is to be known of the text there, on
 /// several threads; it comes back in the drawing.
 ///
 /// The documents are read once, and again where too few of the texts looked up were there. Up to a fifth more texts are cut and kept than are wanted.
 ///
 /// # Errors
-/// No text of `length` tokens at all; a corpus that changed since it was indexed; what cannot be read or tokenised; tokenizers that differ; what `cut` returns.
-pub fn draw<T: Send>(
-    corpus: &Corpus,
-    index: &Index,
-    how: Tokens<'_>,
-    what: &Draw<'_>,
-    cut: &(dyn Fn(u32, &TokenizedDocument, u64) -> Result<T> + Sync),
-) -> Result<Drawing<T>> {
+/// No text of that length at all; a corpus that changed since it was indexed; what cannot be read or tokenised; tokenizers that differ; what `cut` returns.
+pub fn draw<T: Send>(corpus: &Corpus, index: &Index, how: Tokens<'_>, what: &Draw<'_>, cut: &Cut<'_, T>) -> Result<Drawing<T>> {
     let slots = index.slots(what.length);
     let order = Order::new(&slots, what.seed);
     let mut known: BTreeMap<u32, u64> = BTreeMap::new();
@@ -122,13 +131,14 @@ pub fn draw<T: Send>(
 }
 
 fn nothing(index: &Index, length: u32, longest: u64) -> Error {
-    let documents = index.documents();
+    let (documents, unit) = (index.documents(), index.unit);
     let why = match index.cutting {
-        Cutting::Pieces => format!("no document has {WORDS} words up to a sentence end that make {length} tokens"),
-        Cutting::Chunks if longest > 0 => format!("a chunk has {length} tokens and the longest of {documents} documents has {longest}"),
+        Cutting::Pieces => format!("no document has {WORDS} words up to a sentence end that make {length} {unit}"),
+        Cutting::Chunks if longest > 0 => format!("a chunk has {length} {unit} and the longest of {documents} documents has {longest}"),
         Cutting::Chunks => {
             let most = index.sizes.iter().max().copied().unwrap_or(0);
-            format!("a chunk has {length} tokens and the longest of {documents} documents has at most {most}")
+            let at_most = if unit == Unit::Bytes { "" } else { "at most " };
+            format!("a chunk has {length} {unit} and the longest of {documents} documents has {at_most}{most}")
         }
     };
     Error::input(format!("no text is long enough: {why}; choose a smaller --length or give longer texts"))
@@ -141,7 +151,7 @@ fn look_up<C: Send>(
     how: Tokens<'_>,
     what: &Draw<'_>,
     wanted: &BTreeMap<u32, Vec<Slot>>,
-    cut: &(dyn Fn(u32, &TokenizedDocument, u64) -> Result<C> + Sync),
+    cut: &Cut<'_, C>,
     done: &mut dyn FnMut(Seen<C>) -> Result<()>,
 ) -> Result<()> {
     let numbers: Vec<u64> = wanted.keys().map(|&d| d as u64).collect();
@@ -160,15 +170,7 @@ fn changed() -> Error {
     Error::input("the corpus has changed while it was read; start again")
 }
 
-fn look<C>(
-    number: u32,
-    slots: &[Slot],
-    document: Document,
-    index: &Index,
-    how: Tokens<'_>,
-    what: &Draw<'_>,
-    cut: &(dyn Fn(u32, &TokenizedDocument, u64) -> Result<C> + Sync),
-) -> Result<Seen<C>> {
+fn look<C>(number: u32, slots: &[Slot], document: Document, index: &Index, how: Tokens<'_>, what: &Draw<'_>, cut: &Cut<'_, C>) -> Result<Seen<C>> {
     if ContentHash::of(&document.content).short() != index.contents[number as usize] {
         return Err(changed());
     }
@@ -181,26 +183,34 @@ fn look<C>(
             let wanted: BTreeSet<u64> = slots.iter().map(|s| s.slot).collect();
             for (slot, range) in (0..).zip(pieces(text, WORDS)).filter(|(slot, _)| wanted.contains(slot)) {
                 let piece = Document { id: document.id.clone(), label: None, content: Content::Text(text[range.clone()].to_string()) };
-                let mut piece = tokens_of(piece, how)?;
-                piece.byte_offsets.iter_mut().flatten().for_each(|at| *at += range.start as u64);
-                if piece.tokens.len() >= what.length as usize {
-                    seen.found.push((slot, 0, cut(number, &piece, 0)?));
+                let mut tokenized = tokens_of(piece, how)?;
+                if index.unit == Unit::Tokens {
+                    tokenized.iter_mut().flat_map(|t| t.byte_offsets.iter_mut().flatten()).for_each(|at| *at += range.start as u64);
+                }
+                let opened = Opened { number, text: &text[range.clone()], offset: range.start as u64, tokenized: &tokenized };
+                if opened.length(index.unit) >= what.length as u64 {
+                    seen.found.push((slot, 0, cut(&opened, 0)?));
                 }
             }
         }
-        _ => {
-            let document = tokens_of(document, how)?;
-            let tokens = document.tokens.len() as u64;
+        (_, content) => {
+            let text = match content {
+                Content::Text(text) if index.unit == Unit::Bytes => text.clone(),
+                _ => String::new(),
+            };
+            let tokenized = tokens_of(document, how)?;
+            let opened = Opened { number, text: &text, offset: 0, tokenized: &tokenized };
+            let length = opened.length(index.unit);
             let most = index.sizes[number as usize];
-            if tokens > most {
-                let what = format!("{} became {tokens} tokens where at most {most} were expected; this is a mistake in hilberg: please report it", document.id);
+            if length > most {
+                let what = format!("{} became {length} tokens where at most {most} were expected; this is a mistake in hilberg: please report it", seen.id);
                 return Err(Error::input(what));
             }
-            let starts = places(tokens, what.length, number, what.seed);
-            (seen.chunks, seen.longest) = (Some(starts.len() as u64), tokens);
+            let starts = places(length, what.length, number, what.seed);
+            (seen.chunks, seen.longest) = (Some(starts.len() as u64), length);
             for slot in slots {
                 if let Some(&start) = starts.get(slot.slot as usize) {
-                    seen.found.push((slot.slot, start, cut(number, &document, start)?));
+                    seen.found.push((slot.slot, start, cut(&opened, start)?));
                 }
             }
         }
@@ -208,25 +218,40 @@ fn look<C>(
     Ok(seen)
 }
 
-/// The tokens that all tokenizers give.
-fn tokens_of(document: Document, how: Tokens<'_>) -> Result<TokenizedDocument> {
-    let others: Vec<&Tokenizer> = how.tokenizers.iter().skip(1).collect();
+impl Opened<'_> {
+    /// Tokens or bytes that there are.
+    fn length(&self, unit: Unit) -> u64 {
+        match unit {
+            Unit::Tokens => self.tokenized.first().map_or(0, |t| t.tokens.len() as u64),
+            Unit::Bytes => self.text.len() as u64,
+        }
+    }
+}
+
+/// What each tokenizer gives where lengths are bytes; else one entry, the tokens that all of them give.
+fn tokens_of(document: Document, how: Tokens<'_>) -> Result<Vec<TokenizedDocument>> {
+    let others = how.tokenizers.get(1..).unwrap_or_default();
     let again = (!others.is_empty()).then(|| document.clone());
-    let first = tokenize(document, how.tokenizers.first(), how.vocab, how.room)?;
+    let mut each = vec![tokenize(document, how.tokenizers.first(), how.vocab, how.room)?];
     for other in others {
-        if again.clone().map(|d| tokenize(d, Some(other), how.vocab, how.room)).transpose()?.is_some_and(|d| d.tokens != first.tokens) {
+        let Some(document) = again.clone() else { break };
+        let tokenized = tokenize(document, Some(other), how.vocab, how.room)?;
+        if how.unit == Unit::Bytes {
+            each.push(tokenized);
+        } else if tokenized.tokens != each[0].tokens {
             let of_first = how.tokenizers[0].path().display();
-            let what = format!("gives other tokens than {of_first}: their curves cannot share chunks; measure these models one by one");
+            let what =
+                format!("gives other tokens than {of_first}: curves over tokens cannot share chunks; give --unit bytes, or measure these models one by one");
             return Err(Error::file(other.path(), what));
         }
     }
-    Ok(first)
+    Ok(each)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::samples::{byte_fallback, byte_level, open};
-    use super::super::{ReadOptions, Room, TokenizedDocuments};
+    use super::super::{ReadOptions, Room, TokenizedDocuments, Tokenizer};
     use super::*;
     use crate::rng::Rng;
     use serde_json::json;
@@ -268,9 +293,9 @@ mod tests {
     }
 
     fn drawn(corpus: &Corpus, tokenizers: &[Tokenizer], room: Room, what: &Draw<'_>) -> Result<Drawing<Vec<u32>>> {
-        let how = Tokens { tokenizers, vocab: 1000, room };
+        let how = Tokens { tokenizers, unit: Unit::Tokens, vocab: 1000, room };
         let index = Index::read(corpus.documents(), Cutting::Chunks, how)?;
-        let cut = |_, d: &TokenizedDocument, start: u64| Ok(d.tokens[start as usize..start as usize + what.length as usize].to_vec());
+        let cut = |d: &Opened<'_>, start: u64| Ok(d.tokenized[0].tokens[start as usize..start as usize + what.length as usize].to_vec());
         draw(corpus, &index, how, what, &cut)
     }
 
@@ -321,7 +346,9 @@ mod tests {
         write(dir.path(), 3);
         let corpus = Corpus::open(&[dir.path().to_path_buf()], ReadOptions::default()).unwrap();
         let tokenizers = [open(&byte_level())];
-        let index = Index::read(corpus.documents(), Cutting::Chunks, Tokens { tokenizers: &tokenizers, vocab: 1000, room: Room::default() }).unwrap();
+        let index =
+            Index::read(corpus.documents(), Cutting::Chunks, Tokens { tokenizers: &tokenizers, unit: Unit::Tokens, vocab: 1000, room: Room::default() })
+                .unwrap();
         let texts: Vec<Content> = corpus.documents().map(|d| d.unwrap().content).collect();
         let copy = |&d: &usize| texts[d] != Content::Text(String::new()) && texts[..d].contains(&texts[d]);
         let copies = index.copies().unwrap();
@@ -337,10 +364,10 @@ mod tests {
         write(dir.path(), 3);
         let corpus = Corpus::open(&[dir.path().to_path_buf()], ReadOptions::default()).unwrap();
         let tokenizers = [open(&byte_level())];
-        let how = Tokens { tokenizers: &tokenizers, vocab: 1000, room: Room::default() };
+        let how = Tokens { tokenizers: &tokenizers, unit: Unit::Tokens, vocab: 1000, room: Room::default() };
         let index = Index::read(corpus.documents(), Cutting::Chunks, how).unwrap();
         let what = Draw { length: 4, seed: 5, wanted: 10_000, named: &[] };
-        let again = || draw(&corpus, &index, how, &what, &|_, _, _| Ok(())).map(|d| d.chunks.len());
+        let again = || draw(&corpus, &index, how, &what, &|_, _| Ok(())).map(|d| d.chunks.len());
         assert!(again().is_ok());
         let lines = std::fs::read_to_string(dir.path().join("b.jsonl")).unwrap();
         let fewer: String = lines.split_inclusive('\n').take(20).collect();
@@ -360,9 +387,9 @@ mod tests {
         let corpus = Corpus::open(&[dir.path().to_path_buf()], ReadOptions::default()).unwrap();
         let texts: Vec<String> = corpus.documents().map(|d| if let Content::Text(t) = d.unwrap().content { t } else { String::new() }).collect();
         let tokenizers = [open(&byte_level())];
-        let how = Tokens { tokenizers: &tokenizers, vocab: 1000, room: Room::default() };
+        let how = Tokens { tokenizers: &tokenizers, unit: Unit::Tokens, vocab: 1000, room: Room::default() };
         let index = Index::read(corpus.documents(), Cutting::Pieces, how).unwrap();
-        let cut = |_, d: &TokenizedDocument, _| Ok((d.tokens[..90].to_vec(), d.byte_offsets.as_ref().unwrap()[0]));
+        let cut = |d: &Opened<'_>, _| Ok((d.tokenized[0].tokens[..90].to_vec(), d.tokenized[0].byte_offsets.as_ref().unwrap()[0]));
         let run = |wanted| draw(&corpus, &index, how, &Draw { length: 90, seed: 2, wanted, named: &[] }, &cut).unwrap().chunks;
         let all = run(100);
         // A sentence has five words, so a piece has a thousand of them.

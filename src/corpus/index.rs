@@ -8,6 +8,7 @@ use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// What a document is cut into.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -20,12 +21,41 @@ pub enum Cutting {
     Pieces,
 }
 
+/// What lengths, places and splits count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unit {
+    /// Tokens of one tokenizer.
+    #[default]
+    Tokens,
+    /// Bytes of text (UTF-8), whichever tokenizers read it; cut as [`Stretch`](super::Stretch) says.
+    Bytes,
+}
+
+impl Unit {
+    /// Whether these are tokens, which goes without saying in files.
+    pub fn is_tokens(&self) -> bool {
+        *self == Unit::Tokens
+    }
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Unit::Tokens => "tokens",
+            Unit::Bytes => "bytes",
+        })
+    }
+}
+
 /// How documents become tokens.
 #[derive(Clone, Copy)]
 pub struct Tokens<'a> {
-    /// The tokenizers: all of them must give the same tokens. None for a corpus of token files.
+    /// The tokenizers. Where lengths are tokens all of them must give the same ones. None for a corpus of token files.
     pub tokenizers: &'a [Tokenizer],
-    /// The model's number of ids.
+    /// What lengths count.
+    pub unit: Unit,
+    /// The models' number of ids: the largest where their tokenizers differ.
     pub vocab: usize,
     /// Memory for texts that are being read and tokenised.
     pub room: Room,
@@ -44,7 +74,8 @@ pub struct Copies {
 #[derive(Debug)]
 pub struct Index {
     pub(super) cutting: Cutting,
-    /// Most tokens, or pieces, of every document.
+    pub(super) unit: Unit,
+    /// Most tokens (or exactly the bytes), or pieces, of every document.
     pub(super) sizes: Vec<u64>,
     /// 64 bits of every document's content hash.
     pub(super) contents: Vec<u64>,
@@ -109,9 +140,10 @@ impl Index {
     /// Reads all documents, of which only their bounded batches are held. Only where no bound on the number of tokens is known are texts tokenised.
     ///
     /// # Errors
-    /// Documents that cannot be read; text without a tokenizer, tokens beyond the vocabulary; pieces of token files; too many documents.
+    /// Documents that cannot be read; text without a tokenizer, tokens beyond the vocabulary; pieces or bytes of token files; too many documents.
     pub fn read(documents: impl Iterator<Item = Result<Document>>, cutting: Cutting, how: Tokens<'_>) -> Result<Index> {
-        let tokenizer = how.tokenizers.first();
+        // Bytes are the same for every tokenizer.
+        let tokenizer = how.tokenizers.first().filter(|_| how.unit == Unit::Tokens);
         let unbounded = tokenizer.and_then(|t| Some(format!("{}: for its {} no bound on the number of tokens is known", t.path().display(), t.bound().err()?)));
         let whole = unbounded.filter(|_| cutting == Cutting::Chunks);
         let (mut sizes, mut contents, mut labels, mut print) = (Vec::new(), Vec::new(), Labels::default(), Fingerprinter::default());
@@ -140,10 +172,10 @@ impl Index {
                 return Err(Error::input(format!("the corpus has more than {} documents; measure parts of it", u32::MAX)));
             }
         }
-        Ok(Index { cutting, sizes, contents, labels, fingerprint: print.finish(tokenizer.map(Tokenizer::hash)), sampled, whole })
+        Ok(Index { cutting, unit: how.unit, sizes, contents, labels, fingerprint: print.finish(tokenizer.map(Tokenizer::hash)), sampled, whole })
     }
 
-    /// Of all documents and the tokenizer.
+    /// Of all documents, and of the tokenizer where lengths are tokens.
     pub fn fingerprint(&self) -> &Fingerprint {
         &self.fingerprint
     }
@@ -184,7 +216,7 @@ impl Index {
         Some(Copies { count, example: [of_it.next()?, of_it.next()?] })
     }
 
-    /// Most texts of `length` tokens that each document has.
+    /// Most texts of `length` tokens, or bytes, that each document has.
     pub(super) fn slots(&self, length: u32) -> Vec<u64> {
         match self.cutting {
             Cutting::Chunks => self.sizes.iter().map(|&t| t / length as u64).collect(),
@@ -210,6 +242,10 @@ fn look(mut document: Document, cutting: Cutting, how: Tokens<'_>) -> Result<See
         (Content::Tokens(_), Cutting::Pieces) => {
             return Err(Error::input(format!("{} is made of tokens, in which no sentence ends are seen; give texts for --pieces published", document.id)));
         }
+        (Content::Tokens(_), _) if how.unit == Unit::Bytes => {
+            return Err(Error::input(format!("{} is made of tokens, whose bytes are not known; give texts for --unit bytes", document.id)));
+        }
+        (Content::Text(text), Cutting::Chunks) if how.unit == Unit::Bytes => text.len() as u64,
         (Content::Text(text), Cutting::Pieces) => pieces(text, WORDS).count() as u64,
         (of, Cutting::Chunks) => match (of, how.tokenizers.first().map(Tokenizer::bound)) {
             (Content::Text(text), Some(Ok(bound))) => bound.tokens(text),

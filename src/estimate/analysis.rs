@@ -88,7 +88,7 @@ pub struct Skipped {
 pub struct Analysis {
     /// Pairing of the chunks.
     pub pairing: Pairing,
-    /// Tokens of a chunk.
+    /// Tokens of a chunk, or bytes.
     pub length: u32,
     /// Foreign tails of each trunk, K.
     pub foreign: usize,

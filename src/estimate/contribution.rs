@@ -141,7 +141,7 @@ impl Contributions {
                 let v = view.value(*cell, correction, ngram);
                 if !v.is_finite() {
                     return Err(Error::input(format!(
-                        "the recorded sums of group {g} are not finite for {} at a split of {} tokens and ratio {}",
+                        "the recorded sums of group {g} are not finite for {} at a split of {} and ratio {}",
                         cell.estimator, cell.split, cell.ratio
                     )));
                 }
@@ -184,6 +184,9 @@ fn refusal(sums: &Sums, estimator: Estimator, correction: NgramCorrection, ngram
         Estimator::Profile if !sums.ratios.contains(&2) => Some("it is defined for the ratio 2 alone".into()),
         Estimator::Direct | Estimator::DirectNgram if !has_marginal(sums) => Some("no tails on their own were scored".into()),
         e if e.needs_cross() && !has_cross(sums) => Some("no foreign tails were scored".into()),
+        Estimator::DirectNgram if sums.groups.iter().flat_map(|g| &g.members).any(|m| !m.cuts.is_empty()) => {
+            Some("its n-grams are of tokens, and lengths here are bytes".into())
+        }
         Estimator::DirectNgram => match ngram {
             None => Some("n-gram entropies are missing".into()),
             Some(h) => (1..=correction.n).find(|&n| h.get(n).is_none()).map(|n| format!("the entropy of {n}-grams is missing")),
@@ -208,6 +211,7 @@ fn block(correction: NgramCorrection, split: u32, ratio: u32) -> u32 {
 /// A group with the running sums of its trunks.
 struct GroupView<'a> {
     sums: &'a Sums,
+    marks: Vec<u32>,
     members: &'a [Member],
     /// `[member][t]`: Σ of the trunk's first t log-probabilities.
     running: Vec<Vec<f64>>,
@@ -228,12 +232,17 @@ impl<'a> GroupView<'a> {
                     .collect()
             })
             .collect();
-        GroupView { sums, members: &group.members, running }
+        GroupView { sums, marks: sums.marks(), members: &group.members, running }
     }
 
-    /// Σ of member `i`'s trunk over tokens from + 1 … to.
+    /// Σ of member `i`'s trunk from place `from` to place `to`, each 0 or one of the marks.
     fn trunk(&self, i: usize, from: usize, to: usize) -> f64 {
-        self.running[i][to] - self.running[i][from]
+        let cuts = &self.members[i].cuts;
+        let tokens = |place: usize| match self.marks.binary_search(&(place as u32)) {
+            Ok(mark) if !cuts.is_empty() => cuts[mark] as usize,
+            _ => place,
+        };
+        self.running[i][tokens(to)] - self.running[i][tokens(from)]
     }
 
     fn tails(&self, cell: Cell, correction: NgramCorrection, ngram: Option<&NgramEntropies>) -> Vec<f64> {
@@ -285,6 +294,7 @@ fn check(sums: &Sums) -> Result<()> {
         return broken("splits and ratios must ascend, from 1 and 2".into());
     }
     let members = sums.groups.first().map_or(0, |g| g.members.len());
+    let marks = sums.marks().len();
     if sums.pairing == Pairing::Published && members != 2 && !sums.groups.is_empty() {
         return broken(format!("published pairs have two pieces, not {members}"));
     }
@@ -295,8 +305,12 @@ fn check(sums: &Sums) -> Result<()> {
         for (i, m) in group.members.iter().enumerate() {
             let head_only = sums.pairing == Pairing::Published && i == 0;
             let tail_only = sums.pairing == Pairing::Published && i == 1 && m.trunk.is_empty();
-            if m.trunk.len() != sums.length as usize && !tail_only {
-                return broken(format!("chunk {i} of group {g} has {} trunk values, not {}", m.trunk.len(), sums.length));
+            if !m.cuts.is_empty() && (m.cuts.len() != marks || !m.cuts.is_sorted()) {
+                return broken(format!("chunk {i} of group {g} is cut at other places than the splits"));
+            }
+            let tokens = m.cuts.last().copied().unwrap_or(sums.length);
+            if m.trunk.len() != tokens as usize && !tail_only {
+                return broken(format!("chunk {i} of group {g} has {} trunk values, not {tokens}", m.trunk.len()));
             }
             if head_only {
                 continue;
@@ -326,6 +340,7 @@ mod tests {
         let member = |document, trunk: [f32; 4], marginal: [[f64; 2]; 2], cross: [[f64; 2]; 2]| Member {
             document,
             trunk: trunk.to_vec(),
+            cuts: Vec::new(),
             marginal: marginal.iter().map(|m| Marginal { by_ratio: m.to_vec(), first: [m[0], m[0] - 1.0, NAN, NAN, NAN, NAN, NAN, NAN] }).collect(),
             cross: vec![cross.iter().map(|c| c.to_vec()).collect()],
         };

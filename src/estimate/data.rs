@@ -1,5 +1,7 @@
 //! The recorded sums of one model over one corpus: all that an estimate is computed from.
 
+use std::collections::BTreeSet;
+
 /// Who meets whom (see [`Sums`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -13,11 +15,12 @@ pub enum Pairing {
 /// Sums of one model over complete groups, in the fixed order of the plan. Natural logarithms.
 ///
 /// Chunk w has `length` tokens w[1..length]; a split is ℓ, a ratio r = L/ℓ, X = w[1..ℓ], Y = w[ℓ+1..rℓ]. A pair (ℓ, r) exists where rℓ ≤ length.
+/// Where lengths are bytes, a chunk has `length` bytes, X its first ℓ and Y those after them up to byte rℓ, and [`Member::cuts`] say which tokens these are.
 #[derive(Clone, Debug)]
 pub struct Sums {
     /// Pairing of the chunks.
     pub pairing: Pairing,
-    /// Tokens of a chunk.
+    /// Tokens of a chunk, or bytes.
     pub length: u32,
     /// ℓ, ascending.
     pub splits: Vec<u32>,
@@ -39,8 +42,10 @@ pub struct Group {
 pub struct Member {
     /// Index of its document in the corpus.
     pub document: u32,
-    /// ln q(w_t | ⊥ w[1..t−1]) for t = 1 … length; `length` values. May be empty for the second piece of a published pair.
+    /// ln q(w_t | ⊥ w[1..t−1]) of every token. May be empty for the second piece of a published pair.
     pub trunk: Vec<f32>,
+    /// Where lengths are bytes, the tokens before each of [`Sums::marks`]; else empty.
+    pub cuts: Vec<u32>,
     /// Of its tails on their own, one entry a split. Empty where the member has none (the first piece of a published pair) or none was asked for.
     pub marginal: Vec<Marginal>,
     /// Of its tails under foreign heads: `[head][split][ratio]`, heads being the other members in group order;
@@ -61,6 +66,15 @@ impl Sums {
     /// Whether the pair (ℓ, r) fits into a chunk.
     pub fn fits(&self, split: u32, ratio: u32) -> bool {
         split as u64 * ratio as u64 <= self.length as u64
+    }
+
+    /// The places of a chunk where X or Y ends: every ℓ that fits, every rℓ, and its length, ascending.
+    pub fn marks(&self) -> Vec<u32> {
+        let ends = |&l: &u32| {
+            let far = self.ratios.iter().filter(move |&&r| self.fits(l, r)).map(move |r| r * l);
+            std::iter::once(l).chain(far)
+        };
+        self.splits.iter().flat_map(ends).chain([self.length]).collect::<BTreeSet<u32>>().into_iter().collect()
     }
 
     /// The same design without a group.

@@ -299,7 +299,7 @@ mod tests {
 
     /// Groups of the given documents, with given contributions to a single cell.
     fn resamples(groups: &[(&[u32], f64)], how: Resampling) -> Resamples {
-        let member = |&document: &u32| Member { document, trunk: Vec::new(), marginal: Vec::new(), cross: Vec::new() };
+        let member = |&document: &u32| Member { document, trunk: Vec::new(), cuts: Vec::new(), marginal: Vec::new(), cross: Vec::new() };
         let sums = Sums {
             pairing: Pairing::Matched,
             length: 0,

@@ -127,6 +127,7 @@ mod tests {
         let member = |document, direct: f64| Member {
             document,
             trunk: vec![-1.0, -1.0],
+            cuts: Vec::new(),
             marginal: vec![Marginal { by_ratio: vec![-1.0 - direct], first: [f64::NAN; 8] }],
             cross: Vec::new(),
         };

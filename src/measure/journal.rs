@@ -5,7 +5,8 @@
 //! computed it.
 
 use super::part::{self, Heading, Row};
-use super::plan::{Design, Text};
+use super::plan::Design;
+use super::text::Text;
 use super::until::Watch;
 use crate::error::{Error, Result};
 use crate::files;

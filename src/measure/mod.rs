@@ -15,12 +15,14 @@ mod project;
 mod recorded;
 mod run;
 mod shard;
+mod text;
 mod until;
 
 pub use journal::Journal;
 pub use part::{Heading, Part, Row, read as read_part};
-pub use plan::{Bytes, Collector, Design, FIRST, Planned, Terms, Text, TreeRecord};
+pub use plan::{Collector, Design, FIRST, Planned, Terms, TreeRecord};
 pub use project::{ModelIdentity, Plan, Project, Stop};
 pub use recorded::{Recorded, Twice, load};
 pub use run::{Done, Pace, Progress, Task, run};
 pub use shard::Shard;
+pub use text::{Bytes, Text};

@@ -14,11 +14,17 @@
 //! | trunk | list of float | ln q(w_t given ⊥ w[1..t−1]), t = 1 … L; empty where the trunk was not read |
 //! | marginal | list of double | `[split][8 + ratios]`: the own tail on its own, summed over its first 1 … 8 tokens, then up to every rℓ; NaN where there is none |
 //! | cross | list of double | `[tail][split][ratio]`: foreign tails under this chunk's heads up to every rℓ; NaN where rℓ > L |
+//! | tokens | list of int32 | only where lengths are bytes: tokens before each of `marks` |
+//!
+//! Where lengths are bytes, `bytes` are those before each of `marks`, trunks have as many values as their chunks have tokens, and the first 8 of `marginal`
+//! are NaN.
 //!
 //! The file's key-value metadata hold `hilberg.plan` (the identity of the measurement, JSON: splits and ratios are in it), `hilberg.marks` (JSON),
 //! `hilberg.arithmetic` (what computed the part) and `hilberg.checksum` (XXH3-128 over all values, by which a damaged part is found out).
 
-use super::plan::{Text, TreeRecord};
+use super::plan::TreeRecord;
+use super::text::Text;
+use crate::corpus::Unit;
 use crate::error::{Error, Result, guarded};
 use crate::files::PendingFile;
 use parquet::basic::Compression;
@@ -31,19 +37,28 @@ use parquet::file::reader::{FileReader, RowGroupReader};
 use parquet::file::serialized_reader::SerializedFileReader;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
+use parquet::schema::types::Type;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use twox_hash::xxhash3_128::Hasher;
 
-const SCHEMA: &str = "message tree {
+const SCHEMA: &str = "
   required int32 group; required int32 member; required int32 document; required binary document_id (STRING); optional binary label (STRING);
   required int64 token_offset; optional int64 byte_offset;
   required group bytes (LIST) { repeated group list { required int32 element; } }
   required group trunk (LIST) { repeated group list { required float element; } }
   required group marginal (LIST) { repeated group list { required double element; } }
   required group cross (LIST) { repeated group list { required double element; } }
-}";
+";
+
+/// The column that only records in bytes have.
+const TOKENS: &str = "required group tokens (LIST) { repeated group list { required int32 element; } }";
+
+fn schema(unit: Unit) -> Result<Type, ParquetError> {
+    let tokens = if unit == Unit::Bytes { TOKENS } else { "" };
+    parse_message_type(&format!("message tree {{ {SCHEMA} {tokens} }}"))
+}
 
 /// One row: a tree's values with the whereabouts of its chunk.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,8 +75,10 @@ pub struct Row {
     pub token_offset: u64,
     /// First byte, where there are bytes.
     pub byte_offset: Option<u64>,
-    /// Bytes of the first n tokens, n at each mark.
+    /// Bytes before each mark.
     pub bytes: Vec<u32>,
+    /// Tokens before each mark where lengths are bytes; else empty.
+    pub tokens: Vec<u32>,
 }
 
 impl Row {
@@ -76,6 +93,7 @@ impl Row {
             token_offset: text.token_offset,
             byte_offset,
             bytes,
+            tokens: text.cuts.clone(),
         }
     }
 }
@@ -114,7 +132,8 @@ pub fn write(file: &mut PendingFile, heading: &Heading, arithmetic: &str, rows: 
             KeyValue::new("hilberg.checksum".into(), checksum(rows)),
         ]))
         .build();
-    let mut writer = SerializedFileWriter::new(file, Arc::new(parse_message_type(SCHEMA)?), Arc::new(properties))?;
+    let unit = if rows.iter().all(|r| r.tokens.is_empty()) { Unit::Tokens } else { Unit::Bytes };
+    let mut writer = SerializedFileWriter::new(file, Arc::new(schema(unit)?), Arc::new(properties))?;
     let mut group = writer.next_row_group()?;
     scalar::<Int32Type>(&mut group, rows.iter().map(|r| r.tree.group as i32).collect())?;
     scalar::<Int32Type>(&mut group, rows.iter().map(|r| r.tree.member as i32).collect())?;
@@ -127,6 +146,9 @@ pub fn write(file: &mut PendingFile, heading: &Heading, arithmetic: &str, rows: 
     list::<FloatType, _>(&mut group, rows, |r| r.tree.trunk.clone())?;
     list::<DoubleType, _>(&mut group, rows, |r| r.tree.marginal.clone())?;
     list::<DoubleType, _>(&mut group, rows, |r| r.tree.cross.clone())?;
+    if unit == Unit::Bytes {
+        list::<Int32Type, _>(&mut group, rows, |r| r.tokens.iter().map(|&n| n as i32).collect())?;
+    }
     group.close()?;
     writer.close().map(drop)
 }
@@ -201,8 +223,12 @@ fn parse(file: File) -> Result<(Part, String), ParquetError> {
         found.and_then(|kv| kv.value.clone()).ok_or_else(|| general(&format!("no {name} in it")))
     };
     let heading = Heading { plan: key("hilberg.plan")?, marks: key("hilberg.marks")? };
-    let expected = parse_message_type(SCHEMA)?;
-    if meta.schema() != &expected || reader.num_row_groups() != 1 {
+    let unit = match meta.schema() {
+        s if *s == schema(Unit::Tokens)? => Unit::Tokens,
+        s if *s == schema(Unit::Bytes)? => Unit::Bytes,
+        _ => return Err(general("its columns are not those of a record")),
+    };
+    if reader.num_row_groups() != 1 {
         return Err(general("its columns are not those of a record"));
     }
     let group = reader.get_row_group(0)?;
@@ -219,8 +245,9 @@ fn parse(file: File) -> Result<(Part, String), ParquetError> {
     let trunks = read_list::<FloatType>(group, 8, n)?;
     let marginals = read_list::<DoubleType>(group, 9, n)?;
     let crosses = read_list::<DoubleType>(group, 10, n)?;
+    let cuts = if unit == Unit::Bytes { read_list::<Int32Type>(group, 11, n)? } else { vec![Vec::new(); n] };
     let mut rows = Vec::with_capacity(n);
-    for (i, (((trunk, marginal), cross), lengths)) in trunks.into_iter().zip(marginals).zip(crosses).zip(lengths).enumerate() {
+    for (i, ((((trunk, marginal), cross), lengths), cuts)) in trunks.into_iter().zip(marginals).zip(crosses).zip(lengths).zip(cuts).enumerate() {
         rows.push(Row {
             tree: TreeRecord { group: ids[i] as u32, member: members[i] as u32, trunk, marginal, cross },
             document: documents[i] as u32,
@@ -229,6 +256,7 @@ fn parse(file: File) -> Result<(Part, String), ParquetError> {
             token_offset: tokens[i] as u64,
             byte_offset: bytes_at[i].map(|b| b as u64),
             bytes: lengths.into_iter().map(|b| b as u32).collect(),
+            tokens: cuts.into_iter().map(|n| n as u32).collect(),
         });
     }
     Ok((Part { heading, arithmetic: key("hilberg.arithmetic")?, rows }, key("hilberg.checksum")?))
@@ -298,6 +326,10 @@ fn checksum(rows: &[Row]) -> String {
         for list in [&r.tree.marginal, &r.tree.cross] {
             number(&mut h, list.len() as u64);
             list.iter().for_each(|x| h.write(&x.to_bits().to_le_bytes()));
+        }
+        if !r.tokens.is_empty() {
+            number(&mut h, r.tokens.len() as u64);
+            r.tokens.iter().for_each(|n| h.write(&n.to_le_bytes()));
         }
     }
     format!("{:032x}", h.finish_128())

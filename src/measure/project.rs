@@ -23,6 +23,10 @@ pub struct ModelIdentity {
     pub name: String,
     /// Of its configuration and weights.
     pub fingerprint: String,
+    /// XXH3-128 of its tokenizer.json where lengths are bytes, so that models may have tokenizers of their own; otherwise it is part of the corpus'
+    /// fingerprint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<String>,
     /// ⊥.
     pub start: TokenId,
     /// The length that rope scalings were made for, where one was named.
@@ -38,7 +42,8 @@ impl ModelIdentity {
     /// What its sums depend on wherever they are computed.
     fn told(&self) -> String {
         let rope = self.rope_length.map_or(String::new(), |n| format!(" rope length {n}"));
-        format!("{} {} start token {}{rope}", self.name, self.fingerprint, self.start)
+        let tokenizer = self.tokenizer.as_ref().map_or(String::new(), |hash| format!(" tokenizer {hash}"));
+        format!("{} {} start token {}{rope}{tokenizer}", self.name, self.fingerprint, self.start)
     }
 }
 
@@ -47,7 +52,7 @@ impl ModelIdentity {
 pub struct Plan {
     /// Version of the layout.
     format: u32,
-    /// The tokenised corpus.
+    /// The corpus, and its tokenizer where lengths are tokens.
     pub corpus: Fingerprint,
     /// Seed of the chunks' order.
     pub seed: u64,
@@ -105,7 +110,10 @@ impl Plan {
     /// What every part of model `index` says of itself, whichever machine computed it.
     pub fn heading(&self, index: usize) -> Heading {
         let m = &self.models[index];
-        let model = serde_json::json!({ "name": m.name, "fingerprint": m.fingerprint, "start": m.start, "rope_length": m.rope_length });
+        let mut model = serde_json::json!({ "name": m.name, "fingerprint": m.fingerprint, "start": m.start, "rope_length": m.rope_length });
+        if let Some(hash) = &m.tokenizer {
+            model["tokenizer"] = hash.as_str().into();
+        }
         let json = serde_json::json!({ "format": self.format, "corpus": self.corpus, "seed": self.seed, "design": self.design, "model": model });
         Heading { plan: json.to_string(), marks: serde_json::json!(self.design.marks()).to_string() }
     }
@@ -118,6 +126,7 @@ impl Plan {
             differs("--seed", self.seed.to_string(), now.seed.to_string()),
             differs("--pairing", format!("{:?}", r.pairing).to_lowercase(), format!("{:?}", d.pairing).to_lowercase()),
             differs("--pieces", format!("{:?}", r.cutting).to_lowercase(), format!("{:?}", d.cutting).to_lowercase()),
+            differs("--unit", r.unit.to_string(), d.unit.to_string()),
             differs("--length", r.length.to_string(), d.length.to_string()),
             differs("--splits", list(&r.splits), list(&d.splits)),
             differs("--ratios", list(&r.ratios), list(&d.ratios)),

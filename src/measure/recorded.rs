@@ -67,7 +67,7 @@ pub fn load(folders: &[PathBuf], heading: &Heading, design: &Design, groups: u32
             continue;
         }
         for row in &rows {
-            tokens += design.length as u64;
+            tokens += row.tokens.last().copied().unwrap_or(design.length) as u64;
             match row.bytes.last() {
                 Some(&b) => bytes += b as u64,
                 None => without = true,
@@ -92,7 +92,7 @@ impl Trees {
         });
         for row in part.rows {
             let at = (row.tree.group, row.tree.member);
-            if !design.fits(&row.tree) {
+            if !design.fits(&row.tree, &row.tokens) {
                 return Err(Error::file(path, format!("chunk {} of group {} has sums of another shape than the plan says", at.1, at.0)));
             }
             if at.0 >= groups {
@@ -123,7 +123,7 @@ impl Trees {
 /// Both have the shape of the design.
 fn distance(a: &Row, b: &Row) -> Option<f64> {
     let whereabouts = |r: &Row| (r.document, r.token_offset, r.byte_offset);
-    if whereabouts(a) != whereabouts(b) || a.document_id != b.document_id || a.label != b.label || a.bytes != b.bytes {
+    if whereabouts(a) != whereabouts(b) || a.document_id != b.document_id || a.label != b.label || a.bytes != b.bytes || a.tokens != b.tokens {
         return None;
     }
     let values = |r: &Row| -> Vec<f64> { r.tree.trunk.iter().map(|&x| x as f64).chain(r.tree.marginal.iter().chain(&r.tree.cross).copied()).collect() };
@@ -147,7 +147,7 @@ pub(super) fn group_of(design: &Design, rows: Vec<Row>) -> Group {
     let members = rows.into_iter().zip(cross).map(|(row, cross)| {
         let marginal = row.tree.marginal.chunks(FIRST + ratios);
         let marginal = marginal.map(|m| Marginal { first: std::array::from_fn(|n| m[n]), by_ratio: m[FIRST..].to_vec() }).collect();
-        Member { document: row.document, trunk: row.tree.trunk, marginal, cross }
+        Member { document: row.document, trunk: row.tree.trunk, cuts: row.tokens, marginal, cross }
     });
     Group { members: members.collect() }
 }

@@ -2,8 +2,10 @@
 
 use super::journal::Journal;
 use super::part::Row;
-use super::plan::{Design, Planned, Text};
+use super::plan::{Design, Planned};
 use super::shard::Shard;
+use super::text::Text;
+use crate::corpus::Unit;
 use crate::engine::Scorer;
 use crate::error::{Error, Result};
 use crate::forest::TokenId;
@@ -78,20 +80,18 @@ pub struct Task<'a> {
 /// # Errors
 /// [`Error::Interrupted`] once `interrupt` is set, with all finished waves recorded; whatever the scorer or the file system refuses.
 pub fn run(scorer: &mut dyn Scorer, task: Task<'_>, journal: &mut Journal, pace: Pace, interrupt: &AtomicBool, progress: &mut dyn Progress) -> Result<Done> {
-    let Task { design, start, groups, shard, least } = task;
-    check(scorer, start, design)?;
-    let rows = design.rows()?;
-    let own = (0..groups.len() as u32).filter(|&g| shard.is_none_or(|s| s.holds(g)));
-    let trees: Vec<(u32, usize)> = own.flat_map(|g| (0..design.members()).map(move |m| (g, m))).collect();
-    let (left, held): (Vec<_>, Vec<_>) = trees.iter().partition(|&&(g, m)| !journal.holds(g, m as u32));
-    let sum = |trees: &[(u32, usize)]| trees.iter().map(|&(_, m)| rows[m] as u64).sum();
+    let Task { design, start, groups, least, .. } = task;
+    check(scorer, start, design, groups)?;
+    let trees = trees(task)?;
+    let (left, held): (Vec<_>, Vec<_>) = trees.iter().copied().partition(|t| !journal.holds(t.group, t.member as u32));
+    let sum = |trees: &[Tree]| trees.iter().map(|t| t.rows as u64).sum();
     let mut done = Done { trees: held.len() as u64, trees_total: trees.len() as u64, rows: sum(&held), rows_total: sum(&trees), ..Done::default() };
     progress.wave(&done);
     let mut budget = pace.first_rows;
     let mut left = &left[..];
     loop {
         if let Some(enough) = journal.reached() {
-            left = &left[..left.partition_point(|t| t.0 < enough.max(least))];
+            left = &left[..left.partition_point(|t| t.group < enough.max(least))];
         }
         if left.is_empty() {
             break;
@@ -99,7 +99,7 @@ pub fn run(scorer: &mut dyn Scorer, task: Task<'_>, journal: &mut Journal, pace:
         if interrupt.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
-        let (wave, after) = left.split_at(whole_trees(left, &rows, budget.min(pace.most_rows)));
+        let (wave, after) = left.split_at(whole_trees(left, budget.min(pace.most_rows)));
         left = after;
         let fed: u64 = sum(wave);
         let began = Instant::now();
@@ -121,33 +121,56 @@ pub fn run(scorer: &mut dyn Scorer, task: Task<'_>, journal: &mut Journal, pace:
     Ok(done)
 }
 
+/// The tree of one member of a group, with the rows that it feeds.
+#[derive(Clone, Copy, Debug)]
+struct Tree {
+    group: u32,
+    member: usize,
+    rows: usize,
+}
+
+/// All trees of a task, in the order in which they are scored.
+fn trees(task: Task<'_>) -> Result<Vec<Tree>> {
+    let Task { design, groups, shard, .. } = task;
+    // Chunks of as many tokens give trees of as many rows.
+    let alike = groups.first().filter(|_| design.unit == Unit::Tokens).map(|g| design.rows_of(g)).transpose()?;
+    let mut trees = Vec::new();
+    for (group, chunks) in (0..).zip(groups).filter(|&(g, _)| shard.is_none_or(|s| s.holds(g))) {
+        let rows = alike.clone().map_or_else(|| design.rows_of(chunks), Ok)?;
+        trees.extend(rows.into_iter().enumerate().map(|(member, rows)| Tree { group, member, rows }));
+    }
+    Ok(trees)
+}
+
 /// How many of `trees` fit into `budget` rows: at least one.
-fn whole_trees(trees: &[(u32, usize)], rows: &[usize], budget: usize) -> usize {
+fn whole_trees(trees: &[Tree], budget: usize) -> usize {
     let mut sum = 0;
-    let fit = trees.iter().take_while(|&&(_, m)| {
-        sum += rows[m];
+    let fit = trees.iter().take_while(|t| {
+        sum += t.rows;
         sum <= budget
     });
     fit.count().max(1)
 }
 
-fn check(scorer: &dyn Scorer, start: TokenId, design: &Design) -> Result<()> {
+fn check(scorer: &dyn Scorer, start: TokenId, design: &Design, groups: &[Vec<Text>]) -> Result<()> {
     design.check()?;
     if start as usize >= scorer.vocab() {
         return Err(Error::input(format!("the start token {start} is outside the model's vocabulary of {}; choose another with --start", scorer.vocab())));
     }
-    match scorer.max_positions() {
-        Some(most) if design.length as usize > most => {
+    let Some(most) = scorer.max_positions() else { return Ok(()) };
+    match design.unit {
+        Unit::Tokens if design.length as usize > most => {
             Err(Error::input(format!("chunks of {} tokens are longer than the model's {most} positions; choose --length {most} or less", design.length)))
         }
-        _ => Ok(()),
+        Unit::Tokens => Ok(()),
+        Unit::Bytes => Text::check_positions(groups, most, "the model"),
     }
 }
 
-fn score(scorer: &mut dyn Scorer, task: Task<'_>, trees: &[(u32, usize)]) -> Result<Vec<Row>> {
+fn score(scorer: &mut dyn Scorer, task: Task<'_>, trees: &[Tree]) -> Result<Vec<Row>> {
     let Task { design, start, groups, .. } = task;
     let mut planned = Planned::new(design, start);
-    for &(group, member) in trees {
+    for &Tree { group, member, .. } in trees {
         planned.add(group, member, &groups[group as usize])?;
     }
     let mut values = planned.collector();

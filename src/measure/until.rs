@@ -24,7 +24,7 @@ impl Watch {
 
     /// Takes a tree. One that came before counts once.
     pub fn take(&mut self, row: &Row) {
-        if self.rule.reached().is_some() || row.tree.group < self.next || !self.design.fits(&row.tree) {
+        if self.rule.reached().is_some() || row.tree.group < self.next || !self.design.fits(&row.tree, &row.tokens) {
             return;
         }
         self.waiting.entry(row.tree.group).or_default().insert(row.tree.member, row.clone());

@@ -49,7 +49,7 @@ pub const FEWEST_OF_A_LABEL: usize = 2;
 /// All results of a measurement, as `result.json` holds them: a pure function of the record.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// The tokenised corpus.
+    /// The corpus, and its tokenizer where lengths are tokens.
     pub corpus: Fingerprint,
     /// Seed of the chunks' order.
     pub seed: u64,
@@ -171,7 +171,7 @@ impl Report {
 
     /// One panel a model.
     pub fn panels(&self) -> Vec<Panel<'_>> {
-        self.models.iter().map(|m| Panel { title: self.title(m), analysis: &m.analysis }).collect()
+        self.models.iter().map(|m| Panel { title: self.title(m), unit: self.design.unit.to_string(), analysis: &m.analysis }).collect()
     }
 
     /// A model's name, and which part of the measurement this is of it.
@@ -184,7 +184,8 @@ impl Report {
 
     /// One row a point; an empty field where there is no error, and in place of a label for the points of all groups together.
     pub fn csv(&self) -> String {
-        let mut out = String::from("model,label,estimator,ratio,split,nats,se,lo,hi,level,groups,documents,notes\n");
+        let mut out = String::from("model,label,estimator,ratio,split,unit,nats,se,lo,hi,level,groups,documents,notes\n");
+        let unit = self.design.unit;
         let number = |x: Option<f64>| x.map_or(String::new(), |x| x.to_string());
         for m in &self.models {
             let labels = m.labels.iter().filter_map(|l| l.analysis.as_ref().map(|a| (l.label.as_str(), a)));
@@ -196,7 +197,8 @@ impl Report {
                     let (name, notes) = (field(&m.name), notes.join(" "));
                     let (se, lo, hi) = (number(p.se), number(p.lo), number(p.hi));
                     let (estimator, ratio, split, value, groups, documents) = (p.estimator, p.ratio, p.split, p.value, p.groups, p.documents);
-                    let _ = writeln!(out, "{name},{},{estimator},{ratio},{split},{value},{se},{lo},{hi},{level},{groups},{documents},{notes}", field(label));
+                    let _ =
+                        writeln!(out, "{name},{},{estimator},{ratio},{split},{unit},{value},{se},{lo},{hi},{level},{groups},{documents},{notes}", field(label));
                 }
             }
         }

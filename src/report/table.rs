@@ -42,7 +42,7 @@ pub fn table(report: &Report) -> String {
 
 fn of_model(report: &Report, model: &ModelResult) -> String {
     let a = &model.analysis;
-    let mut out = heading(&report.title(model), a);
+    let mut out = heading(report, &report.title(model), a);
     let all = model.incomplete_groups as usize + a.groups;
     match report.shard {
         Some(shard) => {
@@ -60,7 +60,7 @@ fn of_model(report: &Report, model: &ModelResult) -> String {
     out += &of_analysis(report, a);
     for l in &model.labels {
         match &l.analysis {
-            Some(a) => out += &format!("\n{}{}", heading(&format!("{}, {}", report.title(model), l.label), a), of_analysis(report, a)),
+            Some(a) => out += &format!("\n{}{}", heading(report, &format!("{}, {}", report.title(model), l.label), a), of_analysis(report, a)),
             None => {
                 let _ = writeln!(out, "\n{}, {}: {} group, too few for results of its own", report.title(model), l.label, l.groups);
             }
@@ -69,9 +69,10 @@ fn of_model(report: &Report, model: &ModelResult) -> String {
     out
 }
 
-fn heading(title: &str, a: &Analysis) -> String {
+fn heading(report: &Report, title: &str, a: &Analysis) -> String {
     let pairing = if a.pairing == Pairing::Published { ", published pairing" } else { "" };
-    format!("{title}: {} documents, {} chunks of {} tokens, {} groups{pairing}\n", a.documents, a.chunks, a.length, a.groups)
+    let unit = report.design.unit;
+    format!("{title}: {} documents, {} chunks of {} {unit}, {} groups{pairing}\n", a.documents, a.chunks, a.length, a.groups)
 }
 
 fn of_analysis(report: &Report, a: &Analysis) -> String {
@@ -82,7 +83,9 @@ fn of_analysis(report: &Report, a: &Analysis) -> String {
         if shown.is_empty() {
             continue;
         }
-        let _ = writeln!(out, "\n  I(ℓ; {ratio}ℓ) in nats ± standard error");
+        let unit = report.design.unit;
+        let of = if unit.is_tokens() { String::new() } else { format!(", ℓ in {unit}") };
+        let _ = writeln!(out, "\n  I(ℓ; {ratio}ℓ) in nats ± standard error{of}");
         let mut rows = vec![std::iter::once("ℓ".to_string()).chain(shown.iter().map(|e| e.to_string())).collect::<Vec<_>>()];
         for &split in &report.design.splits {
             let cells: Vec<String> = shown.iter().map(|&e| a.point(e, split, ratio).map_or(String::new(), |p| plus_minus(p.value, p.se))).collect();

@@ -1,5 +1,6 @@
 //! The program as a person meets it: the real binary on the fixtures' models and on folders made here.
 
+mod bytes;
 mod corpora;
 mod faults;
 #[cfg(target_os = "linux")]

@@ -2,7 +2,7 @@
 
 use super::faults::{signal, wait_until};
 use super::*;
-use hilberg::measure::Project;
+use hilberg::measure::{Project, Text};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::RowAccessor;
 use std::thread::sleep;
@@ -53,7 +53,8 @@ fn killed_and_interrupted_at_random_moments() {
     let total = parts(&whole).len() as u64;
     assert!(total >= 60, "{total} parts are too few to be killed between");
     let plan = Project::read(&whole).unwrap().plan;
-    let rows = plan.design.rows().unwrap();
+    let text = Text { tokens: vec![0; plan.design.length as usize], ..Text::default() };
+    let rows = plan.design.rows_of(&vec![text; plan.design.members()]).unwrap();
     let fed = |trees: &[(u32, u32)]| trees.iter().map(|t| rows[t.1 as usize]).sum::<usize>();
 
     // Where to kill, in parts, and how long after: up to some waves.

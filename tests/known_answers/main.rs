@@ -7,7 +7,7 @@ mod planted;
 mod program;
 mod resampling;
 
-use hilberg::corpus::{Chunk, Corpus, Cutting, Draw, Index, Room, TokenizedDocument, Tokens, draw, matched, published};
+use hilberg::corpus::{Chunk, Corpus, Cutting, Draw, Index, Opened, Room, Tokens, Unit, draw, matched, published};
 use hilberg::engine::Scorer;
 use hilberg::estimate::special::student_quantile;
 use hilberg::estimate::{Estimator, Options, Pairing, Point, Resampling, Sums, analyse};
@@ -22,7 +22,16 @@ fn chain() -> Markov {
 
 /// All sums of groups of K + 1 chunks.
 fn design(pairing: Pairing, foreign: u32, length: u32, splits: &[u32], ratios: &[u32]) -> Design {
-    Design { pairing, cutting: Cutting::Chunks, length, splits: splits.into(), ratios: ratios.into(), foreign, terms: Terms::of(&Estimator::ALL) }
+    Design {
+        pairing,
+        cutting: Cutting::Chunks,
+        unit: Unit::Tokens,
+        length,
+        splits: splits.into(),
+        ratios: ratios.into(),
+        foreign,
+        terms: Terms::of(&Estimator::ALL),
+    }
 }
 
 /// Draws documents that hold one chunk each, at a place of its own, and measures `groups` groups of them.
@@ -32,17 +41,17 @@ fn measure(process: AnyProcess, scorer: &mut dyn Scorer, design: &Design, groups
     let documents = groups * design.members();
     source::draw(&process, documents, design.length as usize * 5 / 4, seed, &file).unwrap();
     let corpus = Corpus::open(&[file], Default::default()).unwrap();
-    let how = Tokens { tokenizers: &[], vocab: process.vocab(), room: Room::default() };
+    let how = Tokens { tokenizers: &[], unit: design.unit, vocab: process.vocab(), room: Room::default() };
     let index = Index::read(corpus.documents(), design.cutting, how).unwrap();
     let what = Draw { length: design.length, seed, wanted: documents, named: &[] };
-    let cut = |number: u32, document: &TokenizedDocument, start: u64| Text::cut(design, number, document, start);
-    let (order, texts): (Vec<Chunk>, Vec<Text>) = draw(&corpus, &index, how, &what, &cut).unwrap().chunks.into_iter().unzip();
+    let cut = |opened: &Opened<'_>, start: u64| Text::cut(design, opened, &[], start);
+    let (order, texts): (Vec<Chunk>, Vec<Vec<Text>>) = draw(&corpus, &index, how, &what, &cut).unwrap().chunks.into_iter().unzip();
     let indices: Vec<Vec<usize>> = match design.pairing {
         Pairing::Matched => matched(&order, |_| 0, design.foreign as usize).unwrap().groups,
         Pairing::Published => published(order.len()).into_iter().map(Vec::from).collect(),
     };
     assert_eq!(indices.len(), groups);
-    let texts: Vec<Vec<Text>> = indices.iter().map(|g| g.iter().map(|&i| texts[i].clone()).collect()).collect();
+    let texts: Vec<Vec<Text>> = indices.iter().map(|g| g.iter().map(|&i| texts[i][0].clone()).collect()).collect();
     let heading = Heading { plan: "known answers".into(), marks: "[]".into() };
     let mut journal = Journal::open(folder.path(), heading.clone(), "exact", &texts).unwrap();
     let start = match &process {

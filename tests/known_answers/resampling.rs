@@ -11,6 +11,7 @@ fn toy(groups: Vec<Vec<(u32, f64)>>) -> Sums {
     let member = |(document, v): (u32, f64)| Member {
         document,
         trunk: vec![0.0, 0.0],
+        cuts: Vec::new(),
         marginal: vec![Marginal { by_ratio: vec![-v], first: [-v, f64::NAN, f64::NAN, f64::NAN, f64::NAN, f64::NAN, f64::NAN, f64::NAN] }],
         cross: Vec::new(),
     };

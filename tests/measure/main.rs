@@ -1,8 +1,9 @@
 //! Measurements with a scorer whose numbers follow from the path alone: sums against plain strings, kill and resume, refusals.
 
+mod bytes;
 mod machines;
 
-use hilberg::corpus::{Cutting, Fingerprint};
+use hilberg::corpus::{Cutting, Fingerprint, Unit};
 use hilberg::engine::{Scorer, Sink};
 use hilberg::estimate::{Estimator, Options, Pairing, Sums, analyse};
 use hilberg::forest::{Forest, Readout, Slot, SlotValue, TokenId, Wanted, Waves};
@@ -69,7 +70,16 @@ impl Scorer for Hashes {
 }
 
 fn design(pairing: Pairing, foreign: u32, estimators: &[Estimator]) -> Design {
-    Design { pairing, cutting: Cutting::Chunks, length: 48, splits: vec![2, 4, 16, 24], ratios: vec![2, 3], foreign, terms: Terms::of(estimators) }
+    Design {
+        pairing,
+        cutting: Cutting::Chunks,
+        unit: Unit::Tokens,
+        length: 48,
+        splits: vec![2, 4, 16, 24],
+        ratios: vec![2, 3],
+        foreign,
+        terms: Terms::of(estimators),
+    }
 }
 
 fn texts(design: &Design, groups: usize, seed: u64) -> Vec<Vec<Text>> {
@@ -82,6 +92,8 @@ fn texts(design: &Design, groups: usize, seed: u64) -> Vec<Vec<Text>> {
         token_offset: rng.below(1000),
         bytes: (!n.is_multiple_of(3)).then(|| Bytes { offset: rng.below(5000), lengths: marks.iter().map(|m| 4 * m).collect() }),
         tokens: (0..design.length).map(|_| 1 + rng.below(VOCAB as u64 - 1) as TokenId).collect(),
+        cuts: Vec::new(),
+        divided: 0,
     };
     (0..groups).map(|g| (0..design.members()).map(|m| text(g * design.members() + m, &mut rng)).collect()).collect()
 }
@@ -91,6 +103,7 @@ fn plan(design: &Design, groups: usize, models: &[&str]) -> Plan {
         name: m.to_string(),
         fingerprint: format!("of {m}"),
         start: START,
+        tokenizer: None,
         rope_length: None,
         device: "test".into(),
         precision: "f32".into(),

@@ -20,6 +20,8 @@ use std::path::Path;
 pub struct Panel<'a> {
     /// Its heading.
     pub title: String,
+    /// What ℓ counts.
+    pub unit: String,
     /// What is shown.
     pub analysis: &'a Analysis,
 }
@@ -164,10 +166,10 @@ impl<'a> Figure<'a> {
         canvas.rectangle((0.0, 0.0), (width as f64, height as f64), WHITE)?;
         for (i, (panel, series)) in self.panels.iter().enumerate() {
             let left = LEFT + i as f64 * (PLOT.0 + GAP);
-            self.frame(canvas, left, i == 0)?;
+            self.frame(canvas, left, &panel.unit, i == 0)?;
             canvas.text(&panel.title, (left, TOP - 40.0), 21.0, INK, Anchor::Start)?;
             let a = panel.analysis;
-            let counts = format!("{} documents, {} chunks of {} tokens, {} groups", a.documents, a.chunks, a.length, a.groups);
+            let counts = format!("{} documents, {} chunks of {} {}, {} groups", a.documents, a.chunks, a.length, panel.unit, a.groups);
             canvas.text(&counts, (left, TOP - 16.0), 15.0, GREY, Anchor::Start)?;
             for (k, s) in series.iter().enumerate() {
                 self.law(canvas, left, s)?;
@@ -195,7 +197,7 @@ impl<'a> Figure<'a> {
         (left + PLOT.0 * self.x.position(split), TOP + PLOT.1 * (1.0 - self.y.position(value)))
     }
 
-    fn frame<B: DrawingBackend>(&self, canvas: &mut Canvas<'_, B>, left: f64, labelled: bool) -> Drawn {
+    fn frame<B: DrawingBackend>(&self, canvas: &mut Canvas<'_, B>, left: f64, unit: &str, labelled: bool) -> Drawn {
         let (right, bottom) = (left + PLOT.0, TOP + PLOT.1);
         for t in &self.x_ticks {
             let x = self.at(left, t.at, self.y.lo).0;
@@ -222,7 +224,7 @@ impl<'a> Figure<'a> {
         for (from, to) in [((left, TOP), (right, TOP)), ((right, TOP), (right, bottom)), ((right, bottom), (left, bottom)), ((left, bottom), (left, TOP))] {
             canvas.line(from, to, INK, 1.0)?;
         }
-        canvas.text("ℓ (tokens)", ((left + right) / 2.0, bottom + 45.0), 18.0, INK, Anchor::Middle)?;
+        canvas.text(&format!("ℓ ({unit})"), ((left + right) / 2.0, bottom + 45.0), 18.0, INK, Anchor::Middle)?;
         if labelled {
             canvas.text_upwards(&self.y_label, (24.0, (TOP + bottom) / 2.0), 18.0, INK)?;
         }
