@@ -71,9 +71,9 @@ pub fn run(args: &TraceArgs) -> Result<()> {
     if args.tokens.len() < 2 {
         return Err(Error::input("a trace needs at least two token ids"));
     }
-    // Both backends walk blocks of their own size; a text within one block is seen in the same steps.
-    if args.tokens.len() > 448 {
-        return Err(Error::input("a trace takes at most 448 token ids"));
+    // A text within one block of either backend is seen in the same steps.
+    if args.tokens.len() > 512 {
+        return Err(Error::input("a trace takes at most 512 token ids"));
     }
     let (ours, theirs) = (seen(args, args.run.device)?, seen(args, args.against)?);
     let mut rows = Vec::new();
