@@ -10,7 +10,7 @@ use super::options::{ModelArgs, processor};
 use super::{say, say_json};
 use crate::backend::Backend;
 use crate::corpus::Tokenizer;
-use crate::engine::{Engine, Extent, Options, cut, workspace_bytes};
+use crate::engine::{Engine, Extent, Options, cut, own_memory, workspace_bytes};
 use crate::error::Result;
 use crate::model::{self, Checkpoint, Mixer, ModelSpec, OpenOptions, Residual};
 
@@ -81,9 +81,9 @@ pub fn run(args: &InspectArgs) -> Result<()> {
         streamed: engine.streaming(),
         wave_rows: rows,
         workspace,
-        program: own.0,
-        allocated: own.0 + peak.allocated as u64,
-        with_mapped: own.0 + own.1 + peak.with_mapped as u64,
+        program: own.0 as u64,
+        allocated: (own.0 + peak.allocated) as u64,
+        with_mapped: (own.0 + own.1 + peak.with_mapped) as u64,
     };
     let said = Said { inspection, memory };
     if args.json {
@@ -97,16 +97,6 @@ pub fn run(args: &InspectArgs) -> Result<()> {
         bytes(memory.allocated),
         bytes(memory.with_mapped)
     ))
-}
-
-/// Bytes that this process has allocated, and bytes of files that it has mapped, of which the program itself is one; 0 where the system does not say.
-fn own_memory() -> (u64, u64) {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let of = |name: &str| {
-        let line = status.lines().find_map(|l| l.strip_prefix(name))?;
-        line.split_whitespace().next()?.parse::<u64>().ok()
-    };
-    (of("RssAnon:").unwrap_or(0) << 10, of("RssFile:").unwrap_or(0) << 10)
 }
 
 /// A model, described.

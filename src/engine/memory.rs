@@ -103,10 +103,18 @@ fn needs(spec: &ModelSpec) -> Needs {
 
 /// What the system says is free, in bytes; 4 GiB where it does not say.
 pub fn free_memory() -> usize {
-    let of = |name: &str| -> Option<usize> {
-        let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-        let line = text.lines().find(|l| l.starts_with(name))?;
-        line.split_whitespace().nth(1)?.parse::<usize>().ok().map(|k| k << 10)
-    };
-    of("MemAvailable:").unwrap_or(4 << 30)
+    told("/proc/meminfo", "MemAvailable:").unwrap_or(4 << 30)
+}
+
+/// Bytes that this process has allocated, and bytes of files that it has mapped, of which the program itself is one; 0 where the system does not say.
+pub fn own_memory() -> (usize, usize) {
+    let of = |name| told("/proc/self/status", name).unwrap_or(0);
+    (of("RssAnon:"), of("RssFile:"))
+}
+
+/// An amount of memory out of one of the system's tables, whose lines are a name and a number of KiB.
+fn told(table: &str, name: &str) -> Option<usize> {
+    let text = std::fs::read_to_string(table).ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse::<usize>().ok().map(|k| k << 10)
 }

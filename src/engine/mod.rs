@@ -37,7 +37,7 @@ mod scorer;
 mod wave;
 mod weights;
 
-pub use memory::{Peak, free_memory};
+pub use memory::{Peak, free_memory, own_memory};
 pub use rooms::{Extent, workspace_bytes};
 pub use scorer::{Scorer, Sink, Values, score_lists};
 

@@ -8,6 +8,7 @@
 //! Why the bits do not depend on company: a masked key enters as exp(−∞) = 0, an all-masked tile leaves maximum, sum and
 //! output as they were (the factor is exp(0) = 1), and each element of both products is one chain over its own row and column.
 
+use super::lanes::Aligned;
 use super::mat::{Mat, Shared};
 use super::math::tanh;
 use super::simd::{Isa, Kernel, Simd};
@@ -72,24 +73,18 @@ thread_local! {
 #[derive(Default)]
 struct Room {
     /// Scaled queries `[head_dim, lanes]`.
-    q: Vec<f32>,
+    q: Aligned,
     /// Scores, then probabilities `[KEY_TILE, lanes]`.
-    s: Vec<f32>,
+    s: Aligned,
     /// Output `[lanes, padded head_dim]`.
-    o: Vec<f32>,
+    o: Aligned,
     /// Gathered keys `[KEY_TILE, head_dim]` and values `[KEY_TILE, padded head_dim]`.
-    k: Vec<f32>,
-    v: Vec<f32>,
+    k: Aligned,
+    v: Aligned,
     /// Running maximum, running sum and the tile's factor, one a lane.
-    max: Vec<f32>,
-    sum: Vec<f32>,
-    factor: Vec<f32>,
-}
-
-fn at_least(v: &mut Vec<f32>, n: usize) {
-    if v.len() < n {
-        v.resize(n, 0.0);
-    }
+    max: Aligned,
+    sum: Aligned,
+    factor: Aligned,
 }
 
 struct Task<'a> {
@@ -133,13 +128,13 @@ impl Task<'_> {
         let first = run.position + self.piece.rows.start - run.rows.start;
         let last = first + n_rows as u32 - 1;
         let room = &mut *self.room;
-        at_least(&mut room.q, hd * lanes);
-        at_least(&mut room.s, KEY_TILE * lanes);
-        at_least(&mut room.o, lanes * hd_pad);
-        at_least(&mut room.k, KEY_TILE * hd);
-        at_least(&mut room.v, KEY_TILE * hd_pad);
+        room.q.at_least(hd * lanes);
+        room.s.at_least(KEY_TILE * lanes);
+        room.o.at_least(lanes * hd_pad);
+        room.k.at_least(KEY_TILE * hd);
+        room.v.at_least(KEY_TILE * hd_pad);
         for v in [&mut room.max, &mut room.sum, &mut room.factor] {
-            at_least(v, lanes);
+            v.at_least(lanes);
         }
         for l in 0..lanes {
             if l >= used {

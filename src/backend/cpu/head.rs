@@ -4,7 +4,7 @@
 //! columns; each leaves (maximum, sum of exponentials) per row, and the partials are combined in ascending order in float64.
 //! The method is that of Cut Cross-Entropy (Wijmans et al. 2024), forward only, without its atomics.
 
-use super::lanes::{part, put};
+use super::lanes::{Aligned, part, put};
 use super::mat::Shared;
 use super::math::tanh;
 use super::packed::{GROUP_ROWS, Packed, Weight, product};
@@ -19,7 +19,7 @@ use std::cell::RefCell;
 const SEGMENT: usize = 512;
 
 thread_local! {
-    static LOGITS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    static LOGITS: RefCell<Aligned> = RefCell::new(Aligned::default());
 }
 
 /// Bytes of a thread's scratch and, per row, of the partials.
@@ -82,7 +82,7 @@ struct Task<'a> {
     segments: usize,
     partials: &'a Shared<'a>,
     picked: &'a Shared<'a>,
-    logits: &'a mut Vec<f32>,
+    logits: &'a mut Aligned,
 }
 
 impl Kernel for Task<'_> {
@@ -108,9 +108,7 @@ impl Task<'_> {
         let first_row = self.tiles.0 * MR;
         let rows = (self.tiles.1 * MR).min(self.x.rows) - first_row;
         let need = (self.tiles.1 - self.tiles.0) * MR * SEGMENT;
-        if self.logits.len() < need {
-            self.logits.resize(need, 0.0);
-        }
+        self.logits.at_least(need);
         // SAFETY: scratch sized above; panels are padded to full width.
         unsafe {
             let (first, last) = self.tiles;

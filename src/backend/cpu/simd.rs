@@ -56,7 +56,15 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn if_less(x: Self::V, y: Self::V, a: Self::V, b: Self::V) -> Self::V;
     /// Asks for a cache line to be brought into the second-level cache; any address will do.
     #[inline(always)]
-    unsafe fn fetch(_: *const f32) {}
+    unsafe fn fetch(p: *const f32) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: every x86-64 processor has the instruction, and it reads nothing.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(p.cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = p;
+    }
     /// The lanes as an array in memory.
     #[inline(always)]
     unsafe fn to_array(v: Self::V) -> [f32; 16] {
@@ -297,10 +305,6 @@ mod x86 {
     }
 
     impl Simd for Avx512 {
-        #[inline(always)]
-        unsafe fn fetch(p: *const f32) {
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
-        }
         const LANES: usize = 16;
         type V = __m512;
         #[inline(always)]
@@ -377,10 +381,6 @@ mod x86 {
     }
 
     impl Simd for Avx2 {
-        #[inline(always)]
-        unsafe fn fetch(p: *const f32) {
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
-        }
         const LANES: usize = 8;
         type V = __m256;
         #[inline(always)]
