@@ -95,20 +95,39 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Cephes library's expf, Moshier 1989), 2^n in two factors. 0 below −103.97 (−∞ included), +∞ above 88.73; exp(0) is exactly 1.
     #[inline(always)]
     unsafe fn exp(x: Self::V) -> Self::V {
+        unsafe { Self::exp_each([x])[0] }
+    }
+    /// [`Simd::exp`] of several vectors abreast: a step of one need not wait for the step before it, which is another's.
+    #[inline(always)]
+    unsafe fn exp_each<const N: usize>(x: [Self::V; N]) -> [Self::V; N] {
         unsafe {
             let s = |c: f32| Self::splat(c);
-            // Clamped so that 2^n is a product of two normal numbers; the results beyond the clamp round to 0 and to +∞.
-            // The number itself stands second: a NaN comes through.
-            let c = Self::max(s(-105.0), Self::min(s(89.0), x));
-            let n = Self::round(Self::mul(c, s(std::f32::consts::LOG2_E)));
-            let r = Self::fma(n, s(-0.693_359_4), c);
-            let r = Self::fma(n, s(2.121_944_4e-4), r);
-            let mut p = s(1.987_569_1e-4);
-            for k in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1] {
-                p = Self::fma(p, r, s(k));
+            let (mut n, mut r, mut p) = (x, x, [s(1.987_569_1e-4); N]);
+            for i in 0..N {
+                // Clamped so that 2^n is a product of two normal numbers; the results beyond the clamp round to 0 and to +∞.
+                // The number itself stands second: a NaN comes through.
+                r[i] = Self::max(s(-105.0), Self::min(s(89.0), x[i]));
             }
-            let p = Self::add(Self::fma(p, Self::mul(r, r), r), s(1.0));
-            Self::times_pow2(p, n)
+            for i in 0..N {
+                n[i] = Self::round(Self::mul(r[i], s(std::f32::consts::LOG2_E)));
+            }
+            for c in [-0.693_359_4, 2.121_944_4e-4] {
+                for i in 0..N {
+                    r[i] = Self::fma(n[i], s(c), r[i]);
+                }
+            }
+            for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1] {
+                for i in 0..N {
+                    p[i] = Self::fma(p[i], r[i], s(c));
+                }
+            }
+            for i in 0..N {
+                p[i] = Self::add(Self::fma(p[i], Self::mul(r[i], r[i]), r[i]), s(1.0));
+            }
+            for i in 0..N {
+                p[i] = Self::times_pow2(p[i], n[i]);
+            }
+            p
         }
     }
 }
