@@ -14,7 +14,8 @@ trimmed    passes only as long as the sums need: the text, ⊥ and the tail's fi
 kept       as trimmed, and logits only of the rows that a sum needs (`logits_to_keep`)
 
 Every sum of the record is held against the scripts' own. Times are per text; a ratio is a script's by ours in the same round, and the median over rounds is told
-with its order-statistic interval. --variance takes the two files of `tools/variance.py` and tells how many times longer the published recipe with its pairing needs
+with its order-statistic interval. The file of --out is written after every round; a run that was stopped goes on from it. --variance takes the two files of
+`tools/variance.py` and tells how many times longer the published recipe with its pairing needs
 for the same standard error: (its time a pair of texts · its variance) / (our time a pair · our variance), at every split.
 
 Needs torch, transformers, numpy, pyarrow.
@@ -157,8 +158,10 @@ def main():
     ours, script = Ours(args), Script(args)
     # Warms the file cache and the library up.
     script.tail(texts(1, 64, vocab, 1)[0], 63, False)
-    rounds = []
-    for i in range(args.rounds):
+    about = {"peer": script.version, "model": Path(args.model).name, "length": args.length, "foreign": args.foreign, "precision": args.precision,
+             "threads": args.threads, "scripts": scripts}
+    splits, rounds = begun(args.out, about)
+    for i in range(len(rounds), args.rounds):
         tokens = texts(args.foreign + 1, args.length, vocab, 100 + i)
         turn, (splits, found) = ours.run(tokens)
         this = {"ours": turn}
@@ -173,21 +176,35 @@ def main():
             this[how] = {"seconds": sum(t["seconds"] for t in times) / len(times), "fed": times[0]["fed"], "distance": worst}
             print(f"{i + 1}/{args.rounds} {how} {json.dumps(this[how])}", file=sys.stderr, flush=True)
         rounds.append(this)
+        if args.out:
+            Path(args.out).write_text(json.dumps(summary(about, splits, rounds, args.variance), indent=1) + "\n")
+    print(json.dumps({k: v for k, v in summary(about, splits, rounds, args.variance).items() if k != "rounds"}, indent=1))
+
+
+def begun(out, about):
+    """Splits and rounds of a run that was stopped, if its file is there."""
+    if not (out and Path(out).exists()):
+        return [], []
+    told = json.loads(Path(out).read_text())
+    for key, value in about.items():
+        if told.get(key) != value:
+            sys.exit(f"{out}: its {key} is {told.get(key)}, not {value}: name another file")
+    return told["splits"], told["rounds"]
+
+
+def summary(about, splits, rounds, variance):
+    scripts = about["scripts"]
     median = lambda key, of="seconds": median_interval([r[key][of] for r in rounds])
-    result = {"date": time.strftime("%Y-%m-%d"), "machine": machine(), "peer": script.version, "model": Path(args.model).name, "length": args.length,
-              "splits": splits, "foreign": args.foreign, "precision": args.precision, "threads": args.threads,
+    result = {"date": time.strftime("%Y-%m-%d"), "machine": machine(), **about, "splits": splits,
               "seconds_a_text": {k: median(k) for k in ("ours", *scripts)}, "ours_scoring_seconds_a_text": median("ours", "scoring_seconds"),
               "tokens_a_text": {k: rounds[0][k]["fed"] for k in ("ours", *scripts)},
               "script_by_ours": {k: median_interval([r[k]["seconds"] / r["ours"]["seconds"] for r in rounds]) for k in scripts},
               "script_by_our_scoring": {k: median_interval([r[k]["seconds"] / r["ours"]["scoring_seconds"] for r in rounds]) for k in scripts},
               "largest_distance_per_token": max(r[k]["distance"]["largest_per_token"] for r in rounds for k in scripts), "rounds": rounds}
-    if args.variance and "published" in scripts:
+    if variance and "published" in scripts:
         of = result["seconds_a_text"]
-        result["time_to_the_same_error"] = to_the_same_error(args.variance, of["ours"]["median"], of["published"]["median"])
-    shown = json.dumps(result, indent=1)
-    if args.out:
-        Path(args.out).write_text(shown + "\n")
-    print(json.dumps({k: v for k, v in result.items() if k != "rounds"}, indent=1))
+        result["time_to_the_same_error"] = to_the_same_error(variance, of["ours"]["median"], of["published"]["median"])
+    return result
 
 
 if __name__ == "__main__":
