@@ -26,7 +26,7 @@ use std::ops::Range;
 
 /// Query lanes of a task: rows × heads of a group.
 const LANES_MAX: usize = 64;
-/// Lanes that are turned at once: two lines of every row are open at a time.
+/// Lanes whose queries are turned at once; every path's lanes are a multiple.
 const TURNED: usize = 8;
 /// Numbers of a cache line.
 const LINE: usize = 16;
