@@ -15,7 +15,7 @@ mod softmax;
 use self::products::{outputs, scores};
 use self::rows::{Columns, Path};
 use self::softmax::{Sight, softmax};
-use super::lanes::Aligned;
+use super::lanes::{Aligned, LINE};
 use super::mat::{Mat, Shared};
 use super::simd::{Isa, Kernel, Simd};
 use crate::backend::{AttentionOp, History, KEY_TILE};
@@ -28,8 +28,6 @@ use std::ops::Range;
 const LANES_MAX: usize = 64;
 /// Lanes whose queries are turned at once; every path's lanes are a multiple.
 const TURNED: usize = 8;
-/// Numbers of a cache line.
-const LINE: usize = 16;
 
 /// One piece of work: some rows of a run under one key-value head.
 struct Piece {

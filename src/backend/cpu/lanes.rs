@@ -11,7 +11,7 @@ pub(super) struct Aligned {
 }
 
 /// Numbers in a cache line.
-const LINE: usize = 16;
+pub(super) const LINE: usize = 16;
 
 impl Aligned {
     /// All zeros.

@@ -38,15 +38,16 @@ impl Sight {
 #[inline(always)]
 pub(super) unsafe fn softmax<S: Simd>(sight: &Sight, softcap: Option<f32>, span: Range<u32>, lanes: usize, s: &mut [f32], running: [&mut [f32]; 3]) {
     let running = running.map(|r| r.as_mut_ptr());
+    let is_cut = sight.is_cut(&span);
     let mut lane = 0;
     while lane < lanes {
         let vectors = (lanes - lane) / S::LANES;
         unsafe {
             let at = s.as_mut_ptr().add(lane);
             let running = running.map(|r| r.add(lane));
-            if sight.is_cut(&span) || softcap.is_some() {
+            if is_cut || softcap.is_some() {
                 for v in 0..vectors.min(WIDE) {
-                    cut::<S>(sight, softcap, lane + v * S::LANES, &span, lanes, at.add(v * S::LANES));
+                    cut::<S>(is_cut.then_some(sight), softcap, lane + v * S::LANES, &span, lanes, at.add(v * S::LANES));
                 }
             }
             if vectors >= WIDE {
@@ -64,21 +65,20 @@ pub(super) unsafe fn softmax<S: Simd>(sight: &Sight, softcap: Option<f32>, span:
 /// Vectors of lanes that go abreast: exponentials that do not wait for one another.
 const WIDE: usize = 4;
 
-/// Caps the scores of a vector of lanes and takes away those of keys that a lane must not see.
+/// Caps the scores of a vector of lanes; with a sight, takes away those of keys that a lane must not see.
 #[inline(always)]
-unsafe fn cut<S: Simd>(sight: &Sight, softcap: Option<f32>, lane: usize, span: &Range<u32>, lanes: usize, s: *mut f32) {
+unsafe fn cut<S: Simd>(sight: Option<&Sight>, softcap: Option<f32>, lane: usize, span: &Range<u32>, lanes: usize, s: *mut f32) {
     unsafe {
-        let position = sight.positions::<S>(lane, span);
-        let is_cut = sight.is_cut(span);
+        let sight = sight.map(|s| (s.positions::<S>(lane, span), s.window));
         let away = S::splat(f32::NEG_INFINITY);
         for j in 0..span.len() {
             let mut x = S::load(s.add(j * lanes));
             if let Some(c) = softcap {
                 x = S::mul(S::splat(c), tanh::<S>(S::mul(x, S::splat(1.0 / c))));
             }
-            if is_cut {
+            if let Some((position, window)) = sight {
                 x = S::if_less(position, S::splat(j as f32), away, x);
-                if let Some(w) = sight.window {
+                if let Some(w) = window {
                     x = S::if_less(position, S::splat((j + w) as f32), x, away);
                 }
             }
