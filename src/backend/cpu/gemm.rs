@@ -11,8 +11,7 @@ use rayon::prelude::*;
 
 /// `out[out_first + i] = epilogue(x[i] Wᵀ + bias)`.
 pub(super) fn linear(isa: Isa, x: &Packed, weight: &Weight, bias: Option<&[f32]>, epilogue: Epilogue, out: &mut Mat, out_first: usize) {
-    let (group, tiles, cols) = (x.group(), x.tiles(), out.cols());
-    let groups = tiles.div_ceil(group);
+    let (groups, cols) = (x.groups(), out.cols());
     // Enough tasks that threads finish together, few enough that each reuses its rows.
     let width = (weight.panels() * groups / (8 * rayon::current_num_threads())).clamp(1, weight.panels().max(1));
     let columns = weight.panels().div_ceil(width);
@@ -26,7 +25,7 @@ pub(super) fn linear(isa: Isa, x: &Packed, weight: &Weight, bias: Option<&[f32]>
                 weight,
                 bias,
                 epilogue,
-                tiles: (g * group, ((g + 1) * group).min(tiles)),
+                tiles: x.group(g),
                 panels: (c * width, ((c + 1) * width).min(weight.panels())),
                 out: &shared,
                 out_first,

@@ -39,8 +39,7 @@ pub(super) fn head(
     out: &mut Vec<f32>,
     mut greedy: Option<&mut Vec<bool>>,
 ) {
-    let (group, tiles) = (x.group(), x.tiles());
-    let groups = tiles.div_ceil(group);
+    let groups = x.groups();
     let segments = weight.outputs().div_ceil(SEGMENT);
     let mut partials = vec![0.0f32; x.rows * segments * 2];
     let mut picked = vec![0.0f32; targets.len()];
@@ -49,7 +48,7 @@ pub(super) fn head(
         (0..groups * segments).into_par_iter().with_max_len(1).for_each(|task| {
             let (g, segment) = (task % groups, task / groups);
             LOGITS.with_borrow_mut(|logits| {
-                let tiles = (g * group, ((g + 1) * group).min(tiles));
+                let tiles = x.group(g);
                 weight.products().run(isa, Task { op, x, weight, bias, ptr, targets, tiles, segment, segments, partials: &partials, picked: &picked, logits });
             });
         });

@@ -1,7 +1,7 @@
 //! Row-wise steps: norms, embedding, rotary embedding with the append to the key-value store.
 
 use super::lanes::{part, put};
-use super::mat::{Mat, Shared};
+use super::mat::Mat;
 use super::simd::{Isa, Kernel, Simd};
 use crate::backend::{NormOp, RotaryOp};
 use crate::forest::TokenId;
@@ -88,21 +88,49 @@ pub(super) fn embed(tokens: &[TokenId], positions: &[u32], table: &Tensor, learn
     );
 }
 
-/// Norms and turns one head in place.
-#[inline]
-fn turn(isa: Isa, head: &mut [f32], norm: Option<(&[f32], f32)>, angles: Option<&[f32]>, room: &mut [f32]) {
-    if let Some((weight, eps)) = norm {
-        isa.run(NormRow { center: false, eps, weight, bias: None, x: head, out: room });
-        head.copy_from_slice(room);
-    }
-    if let Some(angles) = angles {
+/// Norms one head, then turns it, in place.
+#[inline(always)]
+unsafe fn turn<S: Simd>(head: &mut [f32], norm: Option<(&[f32], f32)>, angles: Option<&[f32]>, room: &mut [f32]) {
+    unsafe {
+        if let Some((weight, eps)) = norm {
+            NormRow { center: false, eps, weight, bias: None, x: head, out: room }.run::<S>();
+            head.copy_from_slice(room);
+        }
+        let Some(angles) = angles else { return };
         let half = angles.len() / 2;
         let (cos, sin) = angles.split_at(half);
         let (lo, hi) = head[..2 * half].split_at_mut(half);
-        for i in 0..half {
-            let (a, b) = (lo[i], hi[i]);
-            lo[i] = a * cos[i] - b * sin[i];
-            hi[i] = b * cos[i] + a * sin[i];
+        for i in (0..half).step_by(S::LANES) {
+            let (a, b, c, s) = (part::<S>(lo, i), part::<S>(hi, i), part::<S>(cos, i), part::<S>(sin, i));
+            let end = half.min(i + S::LANES);
+            put::<S>(&mut lo[i..end], S::sub(S::mul(a, c), S::mul(b, s)));
+            put::<S>(&mut hi[i..end], S::add(S::mul(b, c), S::mul(a, s)));
+        }
+    }
+}
+
+/// Heads of queries and keys of some rows.
+struct Heads<'a> {
+    op: &'a RotaryOp<'a, Mat>,
+    positions: &'a [u32],
+    cols: usize,
+    qkv: &'a mut [f32],
+    room: &'a mut [f32],
+}
+
+impl Kernel for Heads<'_> {
+    type Out = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let hd = self.op.head_dim;
+        let norms = self.op.qk_norm.map(|(q, k, eps)| [(q.row(0), eps), (k.row(0), eps)]);
+        for (row, &position) in self.qkv.chunks_exact_mut(self.cols).zip(self.positions) {
+            let angles = self.op.table.map(|t| t.row(position as usize));
+            let heads = row[..(self.op.heads + self.op.kv_heads) * hd].chunks_exact_mut(hd);
+            for (h, head) in heads.enumerate() {
+                // SAFETY: slices bound all that is touched.
+                unsafe { turn::<S>(head, norms.map(|n| n[(h >= self.op.heads) as usize]), angles, self.room) };
+            }
         }
     }
 }
@@ -111,25 +139,20 @@ fn turn(isa: Isa, head: &mut [f32], norm: Option<(&[f32], f32)>, angles: Option<
 pub(super) fn rotary_append(isa: Isa, op: &RotaryOp<Mat>, positions: &[u32], block: Range<usize>, qkv: &mut Mat, keys: &mut Mat, values: &mut Mat) {
     let (hd, cols) = (op.head_dim, qkv.cols());
     let (nq, nk) = (op.heads * hd, op.kv_heads * hd);
-    let (k_out, v_out) = (Shared::new(keys.span_mut(block.clone())), Shared::new(values.span_mut(block.clone())));
-    qkv.span_mut(0..block.len()).par_chunks_mut(ROWS * cols).enumerate().for_each_init(
-        || vec![0.0f32; hd],
-        |room, (c, chunk)| {
-            for (i, row) in chunk.chunks_exact_mut(cols).enumerate() {
-                let r = c * ROWS + i;
-                let angles = op.table.map(|t| t.row(positions[block.start + r] as usize));
-                for h in row[..nq].chunks_exact_mut(hd) {
-                    turn(isa, h, op.qk_norm.map(|(q, _, eps)| (q.row(0), eps)), angles, room);
+    let positions = &positions[block.clone()];
+    let (keys, values) = (keys.span_mut(block.clone()), values.span_mut(block.clone()));
+    qkv.span_mut(0..block.len())
+        .par_chunks_mut(ROWS * cols)
+        .zip(positions.par_chunks(ROWS))
+        .zip(keys.par_chunks_mut(ROWS * nk).zip(values.par_chunks_mut(ROWS * nk)))
+        .for_each_init(
+            || vec![0.0f32; hd],
+            |room, ((qkv, positions), (keys, values))| {
+                isa.run(Heads { op, positions, cols, qkv, room });
+                for (row, (k, v)) in qkv.chunks_exact(cols).zip(keys.chunks_exact_mut(nk).zip(values.chunks_exact_mut(nk))) {
+                    k.copy_from_slice(&row[nq..nq + nk]);
+                    v.copy_from_slice(&row[nq + nk..nq + 2 * nk]);
                 }
-                for h in row[nq..nq + nk].chunks_exact_mut(hd) {
-                    turn(isa, h, op.qk_norm.map(|(_, k, eps)| (k.row(0), eps)), angles, room);
-                }
-                // SAFETY: row r belongs to this task alone.
-                unsafe {
-                    k_out.slice(r * nk..(r + 1) * nk).copy_from_slice(&row[nq..nq + nk]);
-                    v_out.slice(r * nk..(r + 1) * nk).copy_from_slice(&row[nq + nk..nq + 2 * nk]);
-                }
-            }
-        },
-    );
+            },
+        );
 }

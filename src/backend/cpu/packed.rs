@@ -8,7 +8,7 @@
 use super::lanes::Aligned;
 use super::mat::Mat;
 use super::products::{Products, STEP, amx_tile, dot_tile, pairs};
-use super::simd::{Isa, Simd};
+use super::simd::{Isa, Kernel, Simd};
 use super::tile::{panel, tile};
 use crate::backend::Operand;
 use crate::error::Result;
@@ -150,29 +150,13 @@ impl<'a> Packed<'a> {
         room.at_least(need);
         let zeros = vec![0.0; inputs];
         room[..need].par_chunks_exact_mut((mr * words).max(1)).enumerate().for_each(|(t, out)| {
-            // Written front to back; spare rows read zeros.
-            let row = |i: usize| if t * mr + i < rows { &x[(t * mr + i) * stride + from..][..inputs] } else { &zeros[..] };
-            match (products, mr) {
-                (Products::F32, 14) => interleave::<14, f32>(std::array::from_fn(row), out),
-                (Products::F32, _) => interleave::<6, f32>(std::array::from_fn(row), out),
-                (Products::Bf16Dot, _) => {
-                    let mut rounded = vec![0u32; mr * words];
-                    // SAFETY: such a path was chosen, so the processor has it.
-                    rounded.chunks_exact_mut(words.max(1)).enumerate().for_each(|(i, w)| unsafe { pairs(row(i), w) });
-                    interleave::<14, u32>(std::array::from_fn(|i| &rounded[i * words..(i + 1) * words]), bytemuck::cast_slice_mut(out));
-                }
-                (Products::Bf16Amx, _) => {
-                    let out: &mut [u32] = bytemuck::cast_slice_mut(out);
-                    for i in 0..mr {
-                        let row = row(i);
-                        for (step, tile) in out.chunks_exact_mut(mr * STEP / 2).enumerate() {
-                            let part = &row[step * STEP..row.len().min((step + 1) * STEP)];
-                            // SAFETY: as above.
-                            unsafe { pairs(part, &mut tile[i * STEP / 2..(i + 1) * STEP / 2]) };
-                        }
-                    }
-                }
+            let mut of = [std::ptr::null(); MOST_ROWS];
+            for (i, row) in of[..mr].iter_mut().enumerate() {
+                let at = t * mr + i;
+                // Spare rows read zeros.
+                *row = if at < rows { x[at * stride + from..][..inputs].as_ptr() } else { zeros.as_ptr() };
             }
+            isa.run(Tile { products, rows: &of[..mr], inputs, words, out });
         });
         Packed { data: &room[..need], products, rows, words, mr }
     }
@@ -189,9 +173,61 @@ impl<'a> Packed<'a> {
         self.rows.div_ceil(self.mr)
     }
 
-    /// Tiles that a task takes at once.
-    pub(super) fn group(&self) -> usize {
-        (GROUP_BYTES / (self.mr * self.words * 4).max(1)).clamp(1, (GROUP_ROWS / self.mr).max(1))
+    /// Into how many groups the tiles go; a task takes one, so that it stays in the second-level cache.
+    pub(super) fn groups(&self) -> usize {
+        let most = (GROUP_BYTES / (self.mr * self.words * 4).max(1)).clamp(1, (GROUP_ROWS / self.mr).max(1));
+        self.tiles().div_ceil(most)
+    }
+
+    /// The tiles of a group. All groups are of one size or one less: what a small last one saves in products it would lose waiting for weights.
+    pub(super) fn group(&self, g: usize) -> (usize, usize) {
+        let (tiles, groups) = (self.tiles(), self.groups());
+        (g * tiles / groups, (g + 1) * tiles / groups)
+    }
+}
+
+/// Most rows of a tile, whatever the product.
+const MOST_ROWS: usize = 32;
+
+/// A tile to be packed.
+struct Tile<'a> {
+    products: Products,
+    /// Where its rows begin.
+    rows: &'a [*const f32],
+    inputs: usize,
+    words: usize,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Tile<'_> {
+    type Out = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        // SAFETY: a row has `inputs` numbers; the processor has the products that were chosen.
+        unsafe {
+            let row = |i: usize| std::slice::from_raw_parts(self.rows[i], self.inputs);
+            match (self.products, self.rows.len()) {
+                (Products::F32, 14) => interleave::<S, 14>(self.rows, self.words, self.out),
+                (Products::F32, _) => interleave::<S, 6>(self.rows, self.words, self.out),
+                (Products::Bf16Dot, _) => {
+                    let mut rounded = vec![0u32; self.rows.len() * self.words];
+                    rounded.chunks_exact_mut(self.words.max(1)).enumerate().for_each(|(i, w)| pairs(row(i), w));
+                    let mut of = [std::ptr::null(); 14];
+                    of.iter_mut().enumerate().for_each(|(i, p)| *p = rounded[i * self.words..].as_ptr().cast());
+                    interleave::<S, 14>(&of, self.words, self.out);
+                }
+                (Products::Bf16Amx, mr) => {
+                    let out: &mut [u32] = bytemuck::cast_slice_mut(self.out);
+                    for i in 0..mr {
+                        let row = row(i);
+                        for (step, tile) in out.chunks_exact_mut(mr * STEP / 2).enumerate() {
+                            let part = &row[step * STEP..row.len().min((step + 1) * STEP)];
+                            pairs(part, &mut tile[i * STEP / 2..(i + 1) * STEP / 2]);
+                        }
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -225,18 +261,25 @@ pub(super) unsafe fn product<S: Simd, const MR: usize>(x: &Packed, t: usize, wei
     }
 }
 
-/// `out[k·MR + i] = rows[i][k]`; sixteen columns at a time, of which the compiler knows the bounds.
+/// `out[k·MR + i] = rows[i][k]`, k < words; words are moved, whatever they hold.
 #[inline(always)]
-fn interleave<const MR: usize, T: Copy>(rows: [&[T]; MR], out: &mut [T]) {
-    let (blocks, rest) = out.as_chunks_mut::<MR>().0.as_chunks_mut::<16>();
-    for (b, block) in blocks.iter_mut().enumerate() {
-        let columns: [&[T; 16]; MR] = std::array::from_fn(|i| rows[i][b * 16..].first_chunk().expect("rows are as long as out is wide"));
-        for (k, o) in block.iter_mut().enumerate() {
-            *o = std::array::from_fn(|i| columns[i][k]);
+unsafe fn interleave<S: Simd, const MR: usize>(rows: &[*const f32], words: usize, out: &mut [f32]) {
+    assert!(rows.len() == MR && out.len() == MR * words);
+    let out = out.as_mut_ptr();
+    let whole = words / 4 * 4;
+    // SAFETY: inside the tile and its rows by the lines above.
+    unsafe {
+        for k in (0..whole).step_by(4) {
+            for i in (0..MR).step_by(4) {
+                // The last four rows may be written twice; they come out the same.
+                let i = i.min(MR - 4);
+                S::turn4([rows[i].add(k), rows[i + 1].add(k), rows[i + 2].add(k), rows[i + 3].add(k)], out.add(k * MR + i), MR);
+            }
         }
-    }
-    let done = blocks.len() * 16;
-    for (k, o) in rest.iter_mut().enumerate() {
-        *o = std::array::from_fn(|i| rows[i][done + k]);
+        for k in whole..words {
+            for (i, row) in rows.iter().enumerate() {
+                *out.add(k * MR + i) = *row.add(k);
+            }
+        }
     }
 }

@@ -65,6 +65,30 @@ pub trait Simd: Copy + Send + Sync + 'static {
         #[cfg(not(target_arch = "x86_64"))]
         let _ = p;
     }
+    /// Four numbers of each of four rows, turned: `out[k·step + i] = rows[i][k]`. On x86-64 this is shuffles that every processor has; a compiler is left to
+    /// find them elsewhere.
+    #[inline(always)]
+    unsafe fn turn4(rows: [*const f32; 4], out: *mut f32, step: usize) {
+        // SAFETY: the caller's addresses are valid for four numbers each.
+        unsafe {
+            #[cfg(target_arch = "x86_64")]
+            {
+                use std::arch::x86_64::*;
+                let mut r = [_mm_loadu_ps(rows[0]), _mm_loadu_ps(rows[1]), _mm_loadu_ps(rows[2]), _mm_loadu_ps(rows[3])];
+                let [a, b, c, d] = &mut r;
+                _MM_TRANSPOSE4_PS(a, b, c, d);
+                for (k, column) in r.iter().enumerate() {
+                    _mm_storeu_ps(out.add(k * step), *column);
+                }
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            for k in 0..4 {
+                for (i, row) in rows.iter().enumerate() {
+                    *out.add(k * step + i) = *row.add(k);
+                }
+            }
+        }
+    }
     /// The lanes as an array in memory.
     #[inline(always)]
     unsafe fn to_array(v: Self::V) -> [f32; 16] {
