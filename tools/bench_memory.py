@@ -51,7 +51,7 @@ def ids(model, texts, tokens):
 def ours(args, model, memory, rows, *options):
     """A run of ours, its peaks, and what inspect says of it."""
     shared = ["--memory", memory, "--threads", args.threads, *options]
-    said = json.loads(subprocess.run([str(c) for c in [args.program, "inspect", model, *shared, "--json"]], check=True, capture_output=True, text=True).stdout)["memory"]
+    said = json.loads(subprocess.run([str(c) for c in [args.program, "inspect", model, "--length", rows.shape[1], *shared, "--json"]], check=True, capture_output=True, text=True).stdout)["memory"]
     with tempfile.TemporaryDirectory() as folder:
         texts, out = Path(folder) / "texts.npy", Path(folder) / "scores.jsonl"
         np.save(texts, rows)

@@ -193,7 +193,7 @@ pub struct SsdSizes {
     pub taps: usize,
 }
 
-/// One kind of history of one layer.
+/// One kind of history of one layer: `[rows, width]`, and of keys or values `[heads, rows, head_dim]`, so that what a head reads lies side by side.
 #[derive(Debug)]
 pub struct History<'a, M> {
     /// Rows of this wave; written by the verbs.
@@ -273,7 +273,8 @@ pub trait Backend: Send + Sync {
         out: &mut Self::Mat,
         out_first: usize,
     ) -> Result<()>;
-    /// Takes q, k, v of the block out of `qkv`; norms and turns q (left in place) and k; writes k and v to rows `block` of their stores.
+    /// Takes q, k, v of the block out of `qkv`; norms and turns q (left in place) and k; writes k and v to rows `block` of every head
+    /// of their stores.
     fn rotary_append(
         &self,
         op: &RotaryOp<Self::Mat>,
@@ -326,8 +327,8 @@ pub trait Backend: Send + Sync {
     ) -> Result<()>;
     /// `y[i] = gate(y[i], z[i, z_from..])`, in place.
     fn gate(&self, op: &GateOp<Self::Mat>, rows: usize, z: &Self::Mat, z_from: usize, y: &mut Self::Mat) -> Result<()>;
-    /// Rows of the wave's store to rows of the resident one, for later waves.
-    fn keep(&self, on: &OnDevice<Self::Tables>, wave: &Self::Mat, resident: &mut Self::Mat) -> Result<()>;
+    /// Rows of the wave's store to rows of the resident one, for later waves; of each of so many heads.
+    fn keep(&self, on: &OnDevice<Self::Tables>, heads: usize, wave: &Self::Mat, resident: &mut Self::Mat) -> Result<()>;
     /// For row i of `x` (normed) and each target in `targets[ptr[i]..ptr[i + 1]]`: `ln softmax(logits)[target]` ≤ 0, pushed to `out` in order. Vocabulary = the weight's outputs.
     /// Where `greedy` is given, whether the target's logit equals the largest of its row, as numbers of the backend's precision, is pushed to it.
     fn head(

@@ -123,18 +123,19 @@ fn position(run: &Run, row: usize) -> usize {
     run.position as usize + row - run.rows.start as usize
 }
 
-/// Rows of a history along the path of wave row `row`, from position `from` to the row's own.
-fn path<'m>(wave: &Wave, run: &Run, row: usize, from: usize, history: &'m History<Mat>) -> Vec<&'m [f64]> {
+/// Rows of a history along the path of wave row `row`, from position `from` to the row's own; of head `head` of so many.
+fn path<'m>(wave: &Wave, run: &Run, row: usize, from: usize, history: &'m History<Mat>, (head, heads): (usize, usize)) -> Vec<&'m [f64]> {
     let mut out = Vec::new();
+    let of = |store: &'m Mat, row: usize| store.row(head * (store.rows() / heads) + row);
     for s in &wave.segments[run.past.start as usize..run.past.end as usize] {
         let store = match s.store {
             Store::Wave => &*history.wave,
             Store::Resident => history.resident,
         };
-        out.extend((0..s.len as usize).filter(|i| s.position as usize + i >= from).map(|i| store.row(s.row as usize + i)));
+        out.extend((0..s.len as usize).filter(|i| s.position as usize + i >= from).map(|i| of(store, s.row as usize + i)));
     }
     let own = run.rows.start as usize..row + 1;
-    out.extend(own.filter(|&r| position(run, r) >= from).map(|r| history.wave.row(r)));
+    out.extend(own.filter(|&r| position(run, r) >= from).map(|r| of(history.wave, r)));
     debug_assert_eq!(out.len(), position(run, row) + 1 - from, "the past reaches as far back as the verb looks");
     out
 }
@@ -330,10 +331,11 @@ impl Backend for Reference {
         Ok(())
     }
 
-    fn keep(&self, on: &OnDevice<()>, wave: &Mat, resident: &mut Mat) -> Result<()> {
-        for k in &on.wave.keeps {
+    fn keep(&self, on: &OnDevice<()>, heads: usize, wave: &Mat, resident: &mut Mat) -> Result<()> {
+        let (of_wave, of_resident) = (wave.rows() / heads, resident.rows() / heads);
+        for (k, h) in on.wave.keeps.iter().flat_map(|k| (0..heads).map(move |h| (k, h))) {
             for i in 0..k.len as usize {
-                resident.row_mut(k.resident as usize + i).copy_from_slice(wave.row(k.row as usize + i));
+                resident.row_mut(h * of_resident + k.resident as usize + i).copy_from_slice(wave.row(h * of_wave + k.row as usize + i));
             }
         }
         Ok(())

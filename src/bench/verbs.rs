@@ -225,7 +225,7 @@ impl Case {
             Case::Rotary { heads, kv_heads, head_dim, dims } => {
                 let wave = text(block, None)?;
                 let mut qkv = random(cpu, block, (heads + 2 * kv_heads) * head_dim, 1.0, 1)?;
-                let (mut keys, mut values) = (cpu.mat(block, kv_heads * head_dim)?, cpu.mat(block, kv_heads * head_dim)?);
+                let (mut keys, mut values) = (cpu.mat(kv_heads * block, head_dim)?, cpu.mat(kv_heads * block, head_dim)?);
                 // Cosine 1 and sine 0: queries stay what they are from one run to the next.
                 let row: Vec<f32> = (0..dims).map(|i| if i < dims / 2 { 1.0 } else { 0.0 }).collect();
                 let table = if dims > 0 { Some(cpu.upload(&row.repeat(block), dims)?) } else { None };
@@ -237,11 +237,10 @@ impl Case {
             Case::Attention { heads, kv_heads, head_dim, window, tokens } => {
                 let wave = text(tokens, None)?;
                 let op = AttentionOp { heads, kv_heads, head_dim, scale: 1.0 / (head_dim as f32).sqrt(), window, softcap: None };
-                let width = kv_heads * head_dim;
                 // Every block's queries are the same; what they see grows.
-                let qkv = random(cpu, block, heads * head_dim + 2 * width, 1.0, 5)?;
-                let (mut k, mut v) = (random(cpu, tokens, width, 1.0, 6)?, random(cpu, tokens, width, 1.0, 7)?);
-                let (none, mut out) = (cpu.mat(0, width)?, cpu.mat(block, heads * head_dim)?);
+                let qkv = random(cpu, block, (heads + 2 * kv_heads) * head_dim, 1.0, 5)?;
+                let (mut k, mut v) = (random(cpu, kv_heads * tokens, head_dim, 1.0, 6)?, random(cpu, kv_heads * tokens, head_dim, 1.0, 7)?);
+                let (none, mut out) = (cpu.mat(0, head_dim)?, cpu.mat(block, heads * head_dim)?);
                 Ok(Box::new(move || {
                     let on = OnDevice { wave: &wave, tables: &() };
                     let (keys, values) = (History { wave: &mut k, resident: &none }, History { wave: &mut v, resident: &none });

@@ -12,10 +12,14 @@ use crate::backend::Backend;
 use crate::corpus::Tokenizer;
 use crate::engine::{Engine, Extent, Options, cut, own_memory, workspace_bytes};
 use crate::error::Result;
+use crate::forest::{Forest, Readout};
 use crate::model::{self, Checkpoint, Mixer, ModelSpec, OpenOptions, Residual};
 
 /// Lengths at which the history state is told, where the model's positions reach them.
 const LENGTHS: [u64; 5] = [128, 1024, 8192, 65_536, 1_048_576];
+
+/// Tokens of a text for which the memory is told where nothing else is said and the model has as many positions.
+const LENGTH: usize = 1024;
 
 /// Scan states of a wave for which the memory is told: a trunk's ten forks, with some room.
 const FORKS: usize = 17;
@@ -28,6 +32,9 @@ pub struct InspectArgs {
     model: PathBuf,
     #[command(flatten)]
     run: ModelArgs,
+    /// Tokens of a text, the start token apart, for which the memory is told [default: 1024, or the model's positions]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    length: Option<u32>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -40,10 +47,14 @@ pub struct Memory {
     pub weights: u64,
     /// Whether weights are packed anew for each wave because all of them exceed the bound.
     pub streamed: bool,
+    /// Tokens of a text.
+    pub length: usize,
     /// Rows of the wave.
     pub wave_rows: usize,
-    /// Activations, histories and states of a wave.
+    /// Activations, histories and states of a wave, and what is kept of a text across waves.
     pub workspace: u64,
+    /// Of it, what is kept of a text that takes more than a wave.
+    pub kept: u64,
     /// What the program itself has allocated, by this process; 0 where the system does not say.
     pub program: u64,
     /// The most that is allocated at a time, but for texts on their way to tokens.
@@ -72,15 +83,23 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     let states = if cut(&spec, 1).grain.is_some() { FORKS } else { 0 };
     let options = Options { memory: Some(Budget::of(args.run.memory).engine()), wave_rows: args.run.wave_rows.map(|n| n as usize), ..Options::default() };
     let engine = Engine::new(processor(args.run.precision, args.run.threads.map(usize::from))?, spec, checkpoint, options)?;
-    let rows = engine.usual_rows(states);
-    let extent = Extent { rows, states, ..Extent::default() };
-    let workspace = workspace_bytes(engine.spec(), extent, engine.backend().block_rows()) as u64;
+    let length = args.length.map_or(engine.spec().max_positions.unwrap_or(LENGTH).min(LENGTH), |n| n as usize);
+    // Many texts fill usual waves; one that is longer than a wave leaves its history to the next.
+    let (mut forest, mut readout) = (Forest::new(), Readout::new());
+    let text = forest.root(&vec![0; length + 1])?;
+    readout.each(&forest, text, 1..length as u32 + 1)?;
+    let usual = Extent { rows: engine.usual_rows(states), states, ..Extent::default() };
+    let extent = usual.most(engine.extent(&forest, &readout)?);
+    let room = |extent| workspace_bytes(engine.spec(), extent, engine.backend().block_rows()) as u64;
+    let kept = room(extent) - room(Extent { resident_rows: 0, resident_states: 0, ..extent });
     let (own, peak) = (own_memory(), engine.peak(extent));
     let memory = Memory {
         weights: engine.weight_bytes() as u64,
         streamed: engine.streaming(),
-        wave_rows: rows,
-        workspace,
+        length,
+        wave_rows: extent.rows,
+        workspace: room(extent),
+        kept,
         program: own.0 as u64,
         allocated: (own.0 + peak.allocated) as u64,
         with_mapped: (own.0 + own.1 + peak.with_mapped) as u64,
@@ -91,7 +110,12 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     }
     say(&said.inspection.to_string())?;
     let how = if memory.streamed { "packed anew for each wave" } else { "packed once" };
-    say(&format!("memory         {} of weights ({how}), {} for waves of {} rows", bytes(memory.weights), bytes(memory.workspace), grouped(rows as u64)))?;
+    let kept = match memory.kept {
+        0 => String::new(),
+        kept => format!(", {} of it kept of a text of {} tokens from wave to wave", bytes(kept), grouped(length as u64)),
+    };
+    let (weights, workspace, rows) = (bytes(memory.weights), bytes(memory.workspace), grouped(memory.wave_rows as u64));
+    say(&format!("memory         {weights} of weights ({how}), {workspace} for waves of {rows} rows{kept}"))?;
     say(&format!(
         "peak           {} allocated, {} with mapped files; texts on their way to tokens come on top",
         bytes(memory.allocated),

@@ -80,13 +80,13 @@ impl<B: Backend> At<'_, B> {
     }
 
     /// Copies what later waves will ask for.
-    pub fn keep(&self, room: &Room<B>, kept: &mut Kept<B>) -> Result<()> {
-        match (room, kept) {
-            (Room::Attention { keys, values, .. }, Kept::Attention { keys: k, values: v }) => {
-                self.backend.keep(&self.on, keys, k)?;
-                self.backend.keep(&self.on, values, v)
+    pub fn keep(&self, mixer: &Mixer, room: &Room<B>, kept: &mut Kept<B>) -> Result<()> {
+        match (mixer, room, kept) {
+            (Mixer::Attention(a), Room::Attention { keys, values, .. }, Kept::Attention { keys: k, values: v }) => {
+                self.backend.keep(&self.on, a.kv_heads, keys, k)?;
+                self.backend.keep(&self.on, a.kv_heads, values, v)
             }
-            (Room::Mamba1 { history, .. } | Room::Mamba2 { history, .. }, Kept::Scan { history: h, .. }) => self.backend.keep(&self.on, history, h),
+            (_, Room::Mamba1 { history, .. } | Room::Mamba2 { history, .. }, Kept::Scan { history: h, .. }) => self.backend.keep(&self.on, 1, history, h),
             _ => Ok(()),
         }
     }

@@ -27,6 +27,16 @@ impl<B: Backend> Engine<B> {
         if self.streaming { scratch + (2 * layers.max().unwrap_or(0)).max(head) } else { scratch + layers.sum::<usize>() + head }
     }
 
+    /// What the waves of this would need at the most.
+    ///
+    /// # Errors
+    /// A memory bound that not even one small wave fits; more positions than the model has.
+    pub fn extent(&self, forest: &Forest, readout: &Readout) -> Result<Extent> {
+        let (waves, extent) = self.plan(forest, readout)?;
+        self.check(forest, &waves)?;
+        Ok(extent)
+    }
+
     /// Bytes that scoring this would hold: weights and scratch as [`Engine::weight_bytes`], and the workspace of its waves.
     ///
     /// # Errors

@@ -44,8 +44,8 @@ pub use scorer::{Scorer, Sink, Values, score_lists};
 use crate::backend::{Backend, SSD_CHUNK};
 use crate::error::{Error, Result};
 use crate::forest::{Cut, Forest, Readout, Slot, SlotValue, Wave, Waves};
-use crate::model::{Checkpoint, Mixer, ModelSpec, Rope};
-use rooms::Rooms;
+use crate::model::{Block, Checkpoint, Mixer, ModelSpec, Rope};
+use rooms::{Rooms, ropes};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -111,29 +111,16 @@ impl<B: Backend> Engine<B> {
     pub fn new(backend: B, spec: ModelSpec, checkpoint: Checkpoint, options: Options) -> Result<Self> {
         let memory = options.memory.unwrap_or_else(|| free_memory() / 5 * 4);
         let total: usize = spec.layers.iter().map(|l| weights::layer_bytes(&backend, l)).sum::<usize>() + weights::head_bytes(&backend, &spec);
-        let small = Extent { rows: backend.block_rows(), states: 16, resident_rows: 0, resident_states: 0 };
+        let small = Extent { rows: backend.block_rows(), states: 16, ..Extent::default() };
         let least = workspace_bytes(&spec, small, backend.block_rows());
         let streaming = total + least > memory;
-        let mut ropes: Vec<Turning<B>> = Vec::new();
-        let rope_of = spec
-            .layers
-            .iter()
-            .map(|l| {
-                l.blocks
-                    .iter()
-                    .map(|b| match &b.mixer {
-                        Mixer::Attention(a) => a.rope.as_ref().map(|r| match ropes.iter().position(|t| t.rope == *r) {
-                            Some(i) => i,
-                            None => {
-                                ropes.push(Turning { rope: r.clone(), table: None, positions: 0 });
-                                ropes.len() - 1
-                            }
-                        }),
-                        _ => None,
-                    })
-                    .collect()
-            })
-            .collect();
+        let all = ropes(&spec);
+        let of = |b: &Block| match &b.mixer {
+            Mixer::Attention(a) => a.rope.as_ref().and_then(|r| all.iter().position(|t| *t == r)),
+            _ => None,
+        };
+        let rope_of = spec.layers.iter().map(|l| l.blocks.iter().map(of).collect()).collect();
+        let ropes = all.into_iter().map(|rope| Turning { rope: rope.clone(), table: None, positions: 0 }).collect();
         let engine =
             Engine { backend, spec, checkpoint, options, memory, packed: None, head: None, streaming, rooms: None, ropes, rope_of, trace: None, fed: 0 };
         let row = workspace_bytes(&engine.spec, Extent { rows: 1, ..Extent::default() }, engine.backend.block_rows());
@@ -297,12 +284,14 @@ pub fn cut(spec: &ModelSpec, rows: usize) -> Cut {
 
 /// What these waves need at the most.
 pub fn extent(waves: &[Wave]) -> Extent {
-    waves.iter().fold(Extent::default(), |e, w| Extent {
-        rows: e.rows.max(w.tokens.len()),
-        states: e.states.max(w.states as usize),
-        resident_rows: e.resident_rows.max(w.resident_rows as usize),
-        resident_states: e.resident_states.max(w.resident_states as usize),
-    })
+    let of = |w: &Wave| Extent {
+        rows: w.tokens.len(),
+        states: w.states as usize,
+        resident_rows: w.resident_rows as usize,
+        resident_states: w.resident_states as usize,
+        positions: w.positions.iter().max().map_or(0, |&p| p as usize + 1),
+    };
+    waves.iter().map(of).fold(Extent::default(), Extent::most)
 }
 
 /// A sum in the making.
@@ -325,7 +314,7 @@ impl<B: Backend> Scorer for Engine<B> {
     fn score(&mut self, forest: &Forest, readout: &Readout, sink: &mut dyn Sink) -> Result<()> {
         let (waves, extent) = self.plan(forest, readout)?;
         self.check(forest, &waves)?;
-        self.prepare(extent, waves.iter().flat_map(|w| &w.positions).max().map_or(0, |&p| p as usize + 1))?;
+        self.prepare(extent)?;
         let mut open: BTreeMap<Slot, Open> = BTreeMap::new();
         for wave in &waves {
             self.stopped()?;

@@ -2,7 +2,7 @@
 
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::model::{Attention, Mamba1, Mamba2, Mixer, Mlp, ModelSpec, Residual};
+use crate::model::{Attention, Mamba1, Mamba2, Mixer, Mlp, ModelSpec, Residual, Rope};
 
 /// What a plan of waves asks for at the most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,21 @@ pub struct Extent {
     pub resident_rows: usize,
     /// Resident scan-state slots.
     pub resident_states: usize,
+    /// Positions for which rotary tables are there.
+    pub positions: usize,
+}
+
+impl Extent {
+    /// Enough for either.
+    pub fn most(self, other: Extent) -> Extent {
+        Extent {
+            rows: self.rows.max(other.rows),
+            states: self.states.max(other.states),
+            resident_rows: self.resident_rows.max(other.resident_rows),
+            resident_states: self.resident_states.max(other.resident_states),
+            positions: self.positions.max(other.positions),
+        }
+    }
 }
 
 /// Buffers of one kind of mixer; layers of the same sizes share them.
@@ -94,6 +109,7 @@ pub fn workspace_bytes(spec: &ModelSpec, extent: Extent, block: usize) -> usize 
     let block = block.min(extent.rows.max(1));
     let parallel = spec.layers.iter().any(|l| l.residual == Residual::Parallel);
     let mut numbers = extent.rows * spec.d + block * spec.d * if parallel { 2 } else { 1 };
+    numbers += ropes(spec).iter().map(|rope| extent.positions * rope.dims).sum::<usize>();
     let mut seen = Vec::new();
     for b in spec.layers.iter().flat_map(|l| &l.blocks) {
         let w = Widths::of(&b.mixer);
@@ -105,6 +121,19 @@ pub fn workspace_bytes(spec: &ModelSpec, extent: Extent, block: usize) -> usize 
         numbers += extent.resident_rows * history + extent.resident_states * w.state;
     }
     4 * numbers
+}
+
+/// Rotary embeddings that differ; each has one table, whichever layers turn by it.
+pub(super) fn ropes(spec: &ModelSpec) -> Vec<&Rope> {
+    let mut all: Vec<&Rope> = Vec::new();
+    for b in spec.layers.iter().flat_map(|l| &l.blocks) {
+        if let Mixer::Attention(Attention { rope: Some(rope), .. }) = &b.mixer
+            && !all.contains(&rope)
+        {
+            all.push(rope);
+        }
+    }
+    all
 }
 
 impl<B: Backend> Rooms<B> {
@@ -142,7 +171,10 @@ fn room<B: Backend>(backend: &B, mixer: &Mixer, block: usize, extent: Extent) ->
     let history = |i: usize| backend.mat(extent.rows, w.history[i]);
     let states = || backend.mat(extent.states, w.state);
     Ok(match mixer {
-        Mixer::Attention(Attention { .. }) => Room::Attention { qkv: of_block(0)?, mixed: of_block(1)?, keys: history(0)?, values: history(1)? },
+        Mixer::Attention(a) => {
+            let heads = || backend.mat(a.kv_heads * extent.rows, a.head_dim);
+            Room::Attention { qkv: of_block(0)?, mixed: of_block(1)?, keys: heads()?, values: heads()? }
+        }
         Mixer::Mlp(Mlp { .. }) => Room::Mlp { hidden: of_block(0)? },
         Mixer::Mamba1(Mamba1 { .. }) => {
             Room::Mamba1 { xz: of_block(0)?, x: of_block(1)?, dbc: of_block(2)?, dt: of_block(3)?, y: of_block(4)?, history: history(0)?, states: states()? }
@@ -155,7 +187,10 @@ fn keep<B: Backend>(backend: &B, mixer: &Mixer, extent: Extent) -> Result<Kept<B
     let w = Widths::of(mixer);
     let rows = |i: usize| backend.mat(extent.resident_rows, w.history[i]);
     Ok(match mixer {
-        Mixer::Attention(_) => Kept::Attention { keys: rows(0)?, values: rows(1)? },
+        Mixer::Attention(a) => {
+            let heads = || backend.mat(a.kv_heads * extent.resident_rows, a.head_dim);
+            Kept::Attention { keys: heads()?, values: heads()? }
+        }
         Mixer::Mlp(_) => Kept::None,
         Mixer::Mamba1(_) | Mixer::Mamba2(_) => Kept::Scan { history: rows(0)?, states: backend.mat(extent.resident_states, w.state)? },
     })

@@ -38,8 +38,8 @@ impl<B: Backend> Watch<B> for Tap<'_, B> {
 }
 
 impl<B: Backend> Engine<B> {
-    /// Buffers for this extent, tables for these positions, weights where they are kept.
-    pub(super) fn prepare(&mut self, extent: Extent, positions: usize) -> Result<()> {
+    /// Buffers and rotary tables for this extent, weights where they are kept.
+    pub(super) fn prepare(&mut self, extent: Extent) -> Result<()> {
         let fits = |have: &Rooms<B>| {
             let h = have.extent;
             h.rows >= extent.rows && h.states >= extent.states && h.resident_rows >= extent.resident_rows && h.resident_states >= extent.resident_states
@@ -48,7 +48,7 @@ impl<B: Backend> Engine<B> {
             self.rooms = None;
             self.rooms = Some(Rooms::new(&self.backend, &self.spec, extent)?);
         }
-        self.turn(positions)?;
+        self.turn(extent.positions)?;
         if !self.streaming && self.packed.is_none() {
             let (backend, spec) = (&self.backend, &self.spec);
             let loader = Loader { backend, checkpoint: &self.checkpoint };
@@ -161,9 +161,9 @@ impl<B: Backend> Engine<B> {
         }
         if !wave.keeps.is_empty() {
             let at = At { backend, on: OnDevice { wave, tables }, block: 0..rows };
-            for n in 0..layer.blocks.len() {
+            for (n, b) in layer.blocks.iter().enumerate() {
                 let room = rooms.of[l][n];
-                at.keep(&rooms.rooms[room], &mut rooms.kept[l][n])?;
+                at.keep(&b.mixer, &rooms.rooms[room], &mut rooms.kept[l][n])?;
             }
         }
         debug_assert!(layer.blocks.iter().filter(|b: &&Block| b.mixer.owns_history()).count() <= 1);

@@ -63,12 +63,16 @@ fn peaks_are_what_inspect_says() {
     let folder = TempDir::new().unwrap();
     let model = hollow(folder.path(), 5, 512, 1536, 10_240);
     let (texts, out) = (folder.path().join("texts.npy"), folder.path().join("scores.jsonl"));
-    // With the start token, and without the last one, which is not fed, two fill a wave.
+    // With the start token, and without the last one, which is not fed, two fill a wave of 1,024 rows; of one of 256 rows they leave keys and values to the next.
     tokens(&texts, 2, 512, 10_240, 5);
-    for (memory, streamed) in [("256M", false), ("128M", true)] {
-        let options = ["--memory", memory, "--wave-rows", "1024", "--threads", "2"];
-        let said = &told_json(args!["inspect", "--json", model; options])["memory"];
-        assert_eq!((&said["streamed"], &said["wave_rows"]), (&Value::from(streamed), &Value::from(1024)));
+    for (memory, wave_rows, streamed) in [("256M", 1024, false), ("256M", 256, false), ("128M", 1024, true)] {
+        let rows = wave_rows.to_string();
+        let options = ["--memory", memory, "--wave-rows", &rows, "--threads", "2"];
+        let said = &told_json(args!["inspect", "--json", "--length", "512", model; options])["memory"];
+        assert_eq!((&said["streamed"], &said["wave_rows"]), (&Value::from(streamed), &Value::from(wave_rows)));
+        // Of five layers the keys and values of the rows that a later wave sees: at least those of the waves before its last.
+        let kept = if wave_rows < 512 { 5 * 2 * 512 * 4 * (512 - wave_rows)..5 * 2 * 512 * 4 * 512 + 1 } else { 0..1 };
+        assert!(kept.contains(&said["kept"].as_u64().unwrap()), "{said}");
         let (allocated, resident) = peaks(args!["score", "--quiet", "-m", model, texts, "--out", out; options]);
         for (what, got) in [("allocated", allocated), ("with_mapped", resident)] {
             let ratio = got as f64 / said[what].as_f64().unwrap();

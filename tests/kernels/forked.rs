@@ -65,6 +65,10 @@ trait Layer: Sync {
     fn grain(&self) -> Option<u32> {
         None
     }
+    /// Heads of the histories.
+    fn stored_heads(&self) -> usize {
+        1
+    }
     /// Widths of the histories, and of a state.
     fn widths(&self) -> (Vec<usize>, usize);
     /// One block; gives its output rows.
@@ -75,6 +79,8 @@ trait Layer: Sync {
 /// Histories as (wave, resident), and states.
 struct Stores<B: Backend> {
     histories: Vec<(B::Mat, B::Mat)>,
+    /// Of a wave.
+    rows: usize,
     states: (B::Mat, B::Mat),
 }
 
@@ -94,7 +100,8 @@ impl<L: Layer> Case for Forked<'_, L> {
         let (rows, kept) = (most(|w| w.tokens.len()), most(|w| w.resident_rows as usize));
         let (widths, state) = layer.widths();
         let mut stores = Stores::<B> {
-            histories: widths.iter().map(|&w| (b.mat(rows, w).unwrap(), b.mat(kept, w).unwrap())).collect(),
+            histories: widths.iter().map(|&w| (b.mat(layer.stored_heads() * rows, w).unwrap(), b.mat(layer.stored_heads() * kept, w).unwrap())).collect(),
+            rows,
             states: (b.mat(most(|w| w.states as usize), state).unwrap(), b.mat(most(|w| w.resident_states as usize), state).unwrap()),
         };
         let mut out = BTreeMap::new();
@@ -108,7 +115,7 @@ impl<L: Layer> Case for Forked<'_, L> {
                 out.extend(wave.tokens[block].iter().zip(values.chunks_exact(width)).map(|(&t, v)| (t, v.to_vec())));
             }
             for (history, resident) in &mut stores.histories {
-                b.keep(&on, history, resident).unwrap();
+                b.keep(&on, layer.stored_heads(), history, resident).unwrap();
             }
         }
         out.into_values().flatten().collect()
@@ -150,8 +157,12 @@ impl Layer for Attention {
         self.op.window.map(|w| w as u32 - 1)
     }
 
+    fn stored_heads(&self) -> usize {
+        self.op.kv_heads
+    }
+
     fn widths(&self) -> (Vec<usize>, usize) {
-        (vec![self.kv(); 2], 1)
+        (vec![self.op.head_dim; 2], 1)
     }
 
     /// Turned queries, turned keys, attention.
@@ -176,7 +187,10 @@ impl Layer for Attention {
         let mut out = b.mat(n, q).unwrap();
         let history = |(wave, resident): &mut (B::Mat, B::Mat), f: &mut dyn FnMut(&History<B::Mat>)| f(&History { wave, resident });
         history(keys, &mut |keys| history(values, &mut |values| b.attention(op, on, block.clone(), &qkv, keys, values, &mut out).unwrap()));
-        let (turned, kept, mixed) = (b.download(&qkv, 0..n).unwrap(), b.download(&keys.0, block).unwrap(), b.download(&out, 0..n).unwrap());
+        let (turned, mixed) = (b.download(&qkv, 0..n).unwrap(), b.download(&out, 0..n).unwrap());
+        let of = stores.rows;
+        let rows = block.flat_map(|row| (0..op.kv_heads).map(move |h| h * of + row));
+        let kept: Vec<f64> = rows.flat_map(|r| b.download(&keys.0, r..r + 1).unwrap()).collect();
         let row = |i: usize| [&turned[i * (q + 2 * self.kv())..][..q], &kept[i * self.kv()..][..self.kv()], &mixed[i * q..][..q]].concat();
         (0..n).flat_map(row).collect()
     }

@@ -13,7 +13,7 @@ mod rows;
 mod softmax;
 
 use self::products::{outputs, scores};
-use self::rows::{Columns, Path};
+use self::rows::{Head, Path};
 use self::softmax::{Sight, softmax};
 use super::lanes::{Aligned, LINE};
 use super::mat::{Mat, Shared};
@@ -157,8 +157,8 @@ impl Task<'_> {
         room.max[..lanes].fill(f32::MIN);
         room.sum[..lanes].fill(0.0);
         let path = Path { wave: self.wave, run };
-        let columns = |history, padded| Columns { history, from: self.piece.head * hd, width: hd, padded };
-        let (keys, values) = (columns(self.keys, hd), columns(self.values, hd_pad));
+        let head = (self.piece.head, op.kv_heads);
+        let (keys, values) = (Head { history: self.keys, head, padded: hd }, Head { history: self.values, head, padded: hd_pad });
         let sight = Sight { first, group, used, window: op.window };
         let begin = op.window.map_or(0, |w| (first as usize + 1).saturating_sub(w));
         let mut tile_at = begin / KEY_TILE * KEY_TILE;

@@ -25,10 +25,11 @@ pub(super) fn append(block: Range<usize>, x: &Mat, from: usize, history: &mut Ma
     Ok(())
 }
 
-/// Rows of the wave's store to rows of the resident one.
-pub(super) fn keep(on: &Wave, wave: &Mat, resident: &mut Mat) -> Result<()> {
-    for k in &on.keeps {
-        let (from, to, n) = (k.row as usize, k.resident as usize, k.len as usize);
+/// Rows of the wave's store to rows of the resident one, of each of so many heads.
+pub(super) fn keep(on: &Wave, heads: usize, wave: &Mat, resident: &mut Mat) -> Result<()> {
+    let (of_wave, of_resident) = (wave.rows() / heads, resident.rows() / heads);
+    for (k, h) in on.keeps.iter().flat_map(|k| (0..heads).map(move |h| (k, h))) {
+        let (from, to, n) = (h * of_wave + k.row as usize, h * of_resident + k.resident as usize, k.len as usize);
         resident.span_mut(to..to + n).copy_from_slice(wave.span(from..from + n));
     }
     Ok(())

@@ -20,17 +20,7 @@ pub(super) fn linear(isa: Isa, x: &Packed, weight: &Weight, bias: Option<&[f32]>
         let (g, c) = (task % groups, task / groups);
         weight.products().run(
             isa,
-            Task {
-                x,
-                weight,
-                bias,
-                epilogue,
-                tiles: x.group(g),
-                panels: (c * width, ((c + 1) * width).min(weight.panels())),
-                out: &shared,
-                out_first,
-                cols,
-            },
+            Task { x, weight, bias, epilogue, tiles: x.group(g), panels: (c * width, ((c + 1) * width).min(weight.panels())), out: &shared, out_first, cols },
         );
     });
 }

@@ -213,7 +213,7 @@ impl Layer<'_> {
                 });
                 out.extend((0..block.len()).map(|i| y.row(i).to_vec()));
             }
-            conv::keep(wave, &here, &mut resident).unwrap();
+            conv::keep(wave, 1, &here, &mut resident).unwrap();
         }
         out
     }

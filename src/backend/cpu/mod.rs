@@ -245,8 +245,8 @@ impl Backend for Cpu {
         gate::gate(self.isa, op, rows, z, z_from, y)
     }
 
-    fn keep(&self, on: &OnDevice<()>, wave: &Mat, resident: &mut Mat) -> Result<()> {
-        conv::keep(on.wave, wave, resident)
+    fn keep(&self, on: &OnDevice<()>, heads: usize, wave: &Mat, resident: &mut Mat) -> Result<()> {
+        conv::keep(on.wave, heads, wave, resident)
     }
 
     fn head(

@@ -1,7 +1,7 @@
 //! Row-wise steps: norms, embedding, rotary embedding with the append to the key-value store.
 
 use super::lanes::{part, put};
-use super::mat::Mat;
+use super::mat::{Mat, Shared};
 use super::simd::{Isa, Kernel, Simd};
 use crate::backend::{NormOp, RotaryOp};
 use crate::forest::TokenId;
@@ -140,19 +140,21 @@ pub(super) fn rotary_append(isa: Isa, op: &RotaryOp<Mat>, positions: &[u32], blo
     let (hd, cols) = (op.head_dim, qkv.cols());
     let (nq, nk) = (op.heads * hd, op.kv_heads * hd);
     let positions = &positions[block.clone()];
-    let (keys, values) = (keys.span_mut(block.clone()), values.span_mut(block.clone()));
-    qkv.span_mut(0..block.len())
-        .par_chunks_mut(ROWS * cols)
-        .zip(positions.par_chunks(ROWS))
-        .zip(keys.par_chunks_mut(ROWS * nk).zip(values.par_chunks_mut(ROWS * nk)))
-        .for_each_init(
-            || vec![0.0f32; hd],
-            |room, ((qkv, positions), (keys, values))| {
-                isa.run(Heads { op, positions, cols, qkv, room });
-                for (row, (k, v)) in qkv.chunks_exact(cols).zip(keys.chunks_exact_mut(nk).zip(values.chunks_exact_mut(nk))) {
-                    k.copy_from_slice(&row[nq..nq + nk]);
-                    v.copy_from_slice(&row[nq + nk..nq + 2 * nk]);
+    let store = keys.rows() / op.kv_heads;
+    let (keys, values) = (Shared::new(keys.data_mut()), Shared::new(values.data_mut()));
+    qkv.span_mut(0..block.len()).par_chunks_mut(ROWS * cols).zip(positions.par_chunks(ROWS)).enumerate().for_each_init(
+        || vec![0.0f32; hd],
+        |room, (c, (qkv, positions))| {
+            isa.run(Heads { op, positions, cols, qkv, room });
+            for h in 0..op.kv_heads {
+                let first = (h * store + block.start + c * ROWS) * hd;
+                // SAFETY: these rows of the head belong to this task alone.
+                let (keys, values) = unsafe { (keys.slice(first..first + positions.len() * hd), values.slice(first..first + positions.len() * hd)) };
+                for (row, (k, v)) in qkv.chunks_exact(cols).zip(keys.chunks_exact_mut(hd).zip(values.chunks_exact_mut(hd))) {
+                    k.copy_from_slice(&row[nq + h * hd..][..hd]);
+                    v.copy_from_slice(&row[nq + nk + h * hd..][..hd]);
                 }
-            },
-        );
+            }
+        },
+    );
 }

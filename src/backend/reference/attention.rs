@@ -29,8 +29,11 @@ pub(super) fn rotary_append(op: &RotaryOp<Mat>, wave: &Wave, block: Range<usize>
         let (k, v) = kv.split_at_mut(kv_width);
         q.chunks_exact_mut(op.head_dim).for_each(|h| turn_head(h, op.qk_norm.map(|(w, _, eps)| (w, eps)), turn));
         k.chunks_exact_mut(op.head_dim).for_each(|h| turn_head(h, op.qk_norm.map(|(_, w, eps)| (w, eps)), turn));
-        keys.row_mut(row).copy_from_slice(k);
-        values.row_mut(row).copy_from_slice(&v[..kv_width]);
+        for h in 0..op.kv_heads {
+            let own = h * op.head_dim..(h + 1) * op.head_dim;
+            keys.row_mut(h * (keys.rows() / op.kv_heads) + row).copy_from_slice(&k[own.clone()]);
+            values.row_mut(h * (values.rows() / op.kv_heads) + row).copy_from_slice(&v[own]);
+        }
     }
 }
 
@@ -38,21 +41,20 @@ pub(super) fn attention(op: &AttentionOp, wave: &Wave, block: Range<usize>, qkv:
     for (run, rows) in runs(wave, &block) {
         for row in rows {
             let from = op.window.map_or(0, |w| (position(run, row) + 1).saturating_sub(w));
-            let (keys, values) = (path(wave, run, row, from, keys), path(wave, run, row, from, values));
             let q = qkv.row(row - block.start);
             let y = out.row_mut(row - block.start);
             for h in 0..op.heads {
                 let own = h * op.head_dim..(h + 1) * op.head_dim;
-                let group = h / (op.heads / op.kv_heads) * op.head_dim;
-                let shared = group..group + op.head_dim;
-                let scores: Vec<f64> = keys.iter().map(|k| capped(dot(&q[own.clone()], &k[shared.clone()]) * op.scale as f64, op.softcap)).collect();
+                let shared = (h / (op.heads / op.kv_heads), op.kv_heads);
+                let (keys, values) = (path(wave, run, row, from, keys, shared), path(wave, run, row, from, values, shared));
+                let scores: Vec<f64> = keys.iter().map(|k| capped(dot(&q[own.clone()], k) * op.scale as f64, op.softcap)).collect();
                 let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let weights: Vec<f64> = scores.iter().map(|s| libm::exp(s - most)).collect();
                 let total: f64 = weights.iter().sum();
                 let y = &mut y[own];
                 y.fill(0.0);
                 for (w, v) in weights.iter().zip(&values) {
-                    y.iter_mut().zip(&v[shared.clone()]).for_each(|(y, v)| *y += w / total * v);
+                    y.iter_mut().zip(*v).for_each(|(y, v)| *y += w / total * v);
                 }
             }
         }

@@ -18,7 +18,7 @@ pub(super) fn conv(op: &ConvOp<Mat>, wave: &Wave, block: Range<usize>, history: 
     for (run, rows) in runs(wave, &block) {
         for row in rows {
             let from = (position(run, row) + 1).saturating_sub(op.taps);
-            convolved(op, &path(wave, run, row, from, history), out.row_mut(row - block.start));
+            convolved(op, &path(wave, run, row, from, history, (0, 1)), out.row_mut(row - block.start));
         }
     }
 }
@@ -120,7 +120,7 @@ pub(super) fn ssd(op: &SsdOp<Mat>, wave: &Wave, block: Range<usize>, history: &H
         let mut h = states.take(run, rows.start, d_inner * op.d_state);
         let mut handed_on = h.clone();
         let from = (boundary + 1).saturating_sub(op.conv.taps);
-        let path = path(wave, run, rows.end - 1, from, history);
+        let path = path(wave, run, rows.end - 1, from, history, (0, 1));
         for t in boundary..first + rows.len() {
             let inputs = &path[(t + 1).saturating_sub(op.conv.taps).max(from) - from..=t - from];
             convolved(&op.conv, inputs, &mut xbc);

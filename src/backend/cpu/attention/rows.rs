@@ -12,20 +12,27 @@ pub(super) struct Rows {
     pub(super) stride: usize,
 }
 
-/// A head's columns of keys or values, to be read in rows of `padded` numbers.
-pub(super) struct Columns<'a> {
+/// A head's keys or values, to be read in rows of `padded` numbers.
+pub(super) struct Head<'a> {
     pub(super) history: &'a History<'a, Mat>,
-    pub(super) from: usize,
-    pub(super) width: usize,
+    /// Which of how many.
+    pub(super) head: (usize, usize),
     pub(super) padded: usize,
 }
 
-impl Columns<'_> {
-    fn store(&self, s: Store) -> &Mat {
-        match s {
-            Store::Wave => self.history.wave,
+impl Head<'_> {
+    fn width(&self) -> usize {
+        self.history.wave.cols()
+    }
+
+    /// Rows of a store.
+    fn rows(&self, store: Store, rows: Range<u32>) -> &[f32] {
+        let mat = match store {
+            Store::Wave => &*self.history.wave,
             Store::Resident => self.history.resident,
-        }
+        };
+        let first = self.head.0 * (mat.rows() / self.head.1);
+        mat.span(first + rows.start as usize..first + rows.end as usize)
     }
 }
 
@@ -51,28 +58,25 @@ impl Path<'_> {
     }
 
     /// The rows of positions `span` where they lie, if one store holds them side by side and their width needs no padding.
-    pub(super) fn in_place(&self, span: Range<u32>, columns: &Columns) -> Option<Rows> {
+    pub(super) fn in_place(&self, span: Range<u32>, of: &Head) -> Option<Rows> {
         let s = self.segment(self.with(span.start));
-        let side_by_side = columns.padded == columns.width && span.end <= s.position + s.len && !span.is_empty();
-        side_by_side.then(|| {
-            let mat = columns.store(s.store);
-            let row = (s.row + span.start - s.position) as usize;
-            Rows { at: mat.row(row)[columns.from..].as_ptr(), stride: mat.cols() }
-        })
+        let side_by_side = of.padded == of.width() && span.end <= s.position + s.len && !span.is_empty();
+        let first = s.row + span.start - s.position;
+        side_by_side.then(|| Rows { at: of.rows(s.store, first..first + span.len() as u32).as_ptr(), stride: of.padded })
     }
 
     /// The same rows, copied into `room`.
-    pub(super) fn gathered(&self, span: Range<u32>, columns: &Columns, room: &mut [f32]) -> Rows {
-        let (width, padded) = (columns.width, columns.padded);
+    pub(super) fn gathered(&self, span: Range<u32>, of: &Head, room: &mut [f32]) -> Rows {
+        let (width, padded) = (of.width(), of.padded);
         let mut position = span.start;
         let mut i = self.with(position);
         while position < span.end {
             let s = self.segment(i);
-            let mat = columns.store(s.store);
             let end = span.end.min(s.position + s.len);
-            for p in position..end {
-                let out = &mut room[(p - span.start) as usize * padded..][..padded];
-                out[..width].copy_from_slice(&mat.row((s.row + p - s.position) as usize)[columns.from..][..width]);
+            let from = of.rows(s.store, s.row + position - s.position..s.row + end - s.position);
+            let to = &mut room[(position - span.start) as usize * padded..(end - span.start) as usize * padded];
+            for (row, out) in from.chunks_exact(width).zip(to.chunks_exact_mut(padded)) {
+                out[..width].copy_from_slice(row);
                 out[width..].fill(0.0);
             }
             position = end;
