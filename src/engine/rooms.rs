@@ -53,6 +53,8 @@ struct Widths {
     block: Vec<usize>,
     /// Per row of a wave, and of the resident store.
     history: Vec<usize>,
+    /// Heads into which a history falls; its rows lie head after head.
+    heads: usize,
     /// Per state slot.
     state: usize,
 }
@@ -62,20 +64,27 @@ impl Widths {
         match mixer {
             Mixer::Attention(a) => {
                 let kv = a.kv_heads * a.head_dim;
-                Widths { block: vec![a.qkv.outputs, a.heads * a.head_dim], history: vec![kv, kv], state: 0 }
+                Widths { block: vec![a.qkv.outputs, a.heads * a.head_dim], history: vec![kv, kv], heads: a.kv_heads, state: 0 }
             }
-            Mixer::Mlp(m) => Widths { block: vec![m.width], history: vec![], state: 0 },
+            Mixer::Mlp(m) => Widths { block: vec![m.width], history: vec![], heads: 1, state: 0 },
             Mixer::Mamba1(m) => Widths {
                 block: vec![2 * m.d_inner, m.d_inner, m.dt_rank + 2 * m.d_state, m.d_inner, m.d_inner],
                 history: vec![m.d_inner],
+                heads: 1,
                 state: m.d_inner * m.d_state,
             },
             Mixer::Mamba2(m) => Widths {
                 block: vec![m.in_proj.outputs, m.d_inner],
                 history: vec![m.d_inner + 2 * m.groups * m.d_state + m.heads],
+                heads: 1,
                 state: m.heads * m.head_dim * m.d_state,
             },
         }
+    }
+
+    /// A store of one of the histories.
+    fn store<B: Backend>(&self, backend: &B, rows: usize, i: usize) -> Result<B::Mat> {
+        backend.mat(self.heads * rows, self.history[i] / self.heads)
     }
 
     /// Layers whose key is the same share a room.
@@ -86,7 +95,7 @@ impl Widths {
             Mixer::Mamba1(_) => 2,
             Mixer::Mamba2(_) => 3,
         };
-        (kind, self.block.iter().chain(&self.history).chain([&self.state]).copied().collect())
+        (kind, self.block.iter().chain(&self.history).chain([&self.heads, &self.state]).copied().collect())
     }
 }
 
@@ -168,13 +177,10 @@ impl<B: Backend> Rooms<B> {
 fn room<B: Backend>(backend: &B, mixer: &Mixer, block: usize, extent: Extent) -> Result<Room<B>> {
     let w = Widths::of(mixer);
     let of_block = |i: usize| backend.mat(block, w.block[i]);
-    let history = |i: usize| backend.mat(extent.rows, w.history[i]);
+    let history = |i: usize| w.store(backend, extent.rows, i);
     let states = || backend.mat(extent.states, w.state);
     Ok(match mixer {
-        Mixer::Attention(a) => {
-            let heads = || backend.mat(a.kv_heads * extent.rows, a.head_dim);
-            Room::Attention { qkv: of_block(0)?, mixed: of_block(1)?, keys: heads()?, values: heads()? }
-        }
+        Mixer::Attention(Attention { .. }) => Room::Attention { qkv: of_block(0)?, mixed: of_block(1)?, keys: history(0)?, values: history(1)? },
         Mixer::Mlp(Mlp { .. }) => Room::Mlp { hidden: of_block(0)? },
         Mixer::Mamba1(Mamba1 { .. }) => {
             Room::Mamba1 { xz: of_block(0)?, x: of_block(1)?, dbc: of_block(2)?, dt: of_block(3)?, y: of_block(4)?, history: history(0)?, states: states()? }
@@ -185,12 +191,9 @@ fn room<B: Backend>(backend: &B, mixer: &Mixer, block: usize, extent: Extent) ->
 
 fn keep<B: Backend>(backend: &B, mixer: &Mixer, extent: Extent) -> Result<Kept<B>> {
     let w = Widths::of(mixer);
-    let rows = |i: usize| backend.mat(extent.resident_rows, w.history[i]);
+    let rows = |i: usize| w.store(backend, extent.resident_rows, i);
     Ok(match mixer {
-        Mixer::Attention(a) => {
-            let heads = || backend.mat(a.kv_heads * extent.resident_rows, a.head_dim);
-            Kept::Attention { keys: heads()?, values: heads()? }
-        }
+        Mixer::Attention(_) => Kept::Attention { keys: rows(0)?, values: rows(1)? },
         Mixer::Mlp(_) => Kept::None,
         Mixer::Mamba1(_) | Mixer::Mamba2(_) => Kept::Scan { history: rows(0)?, states: backend.mat(extent.resident_states, w.state)? },
     })
