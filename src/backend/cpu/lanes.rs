@@ -71,16 +71,32 @@ pub(super) unsafe fn put<S: Simd>(out: &mut [f32], v: S::V) {
 /// e^x as [`Simd::exp`] computes it, for −87 ≤ x ≤ 88 alone: there 2^n is one factor and nothing needs a bound.
 #[inline(always)]
 pub(super) unsafe fn exp_within<S: Simd>(x: S::V) -> S::V {
+    unsafe { exp_within_each::<S, 1>([x])[0] }
+}
+
+/// [`exp_within`] of several vectors abreast.
+#[inline(always)]
+pub(super) unsafe fn exp_within_each<S: Simd, const N: usize>(x: [S::V; N]) -> [S::V; N] {
     unsafe {
-        let n = S::round(S::mul(x, S::splat(std::f32::consts::LOG2_E)));
-        let r = S::fma(n, S::splat(-0.693_359_4), x);
-        let r = S::fma(n, S::splat(2.121_944_4e-4), r);
-        let mut p = S::splat(1.987_569_1e-4);
-        for k in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1] {
-            p = S::fma(p, r, S::splat(k));
+        let s = |c: f32| S::splat(c);
+        let (mut n, mut r, mut p) = (x, x, [s(1.987_569_1e-4); N]);
+        for i in 0..N {
+            n[i] = S::round(S::mul(x[i], s(std::f32::consts::LOG2_E)));
         }
-        let p = S::add(S::fma(p, S::mul(r, r), r), S::splat(1.0));
-        S::mul(p, S::pow2(n))
+        for c in [-0.693_359_4, 2.121_944_4e-4] {
+            for i in 0..N {
+                r[i] = S::fma(n[i], s(c), r[i]);
+            }
+        }
+        for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5e-1] {
+            for i in 0..N {
+                p[i] = S::fma(p[i], r[i], s(c));
+            }
+        }
+        for i in 0..N {
+            p[i] = S::mul(S::add(S::fma(p[i], S::mul(r[i], r[i]), r[i]), s(1.0)), S::pow2(n[i]));
+        }
+        p
     }
 }
 

@@ -4,7 +4,7 @@
 //! A lane is a channel. States are stored `[N, d_inner]`: number n of all channels together. A task takes a slice of channels
 //! through all rows of the block, run after run, so that a run finds the states that earlier runs saved without any waiting.
 
-use super::lanes::{Aligned, exp_within, load, softplus, store};
+use super::lanes::{Aligned, LINE, exp_within_each, load, softplus, store};
 use super::math::act;
 use super::piece::pieces;
 use super::simd::{Isa, Kernel, Simd};
@@ -127,7 +127,11 @@ impl Kernel for Slice<'_> {
             let mut saves = saves[saves.partition_point(|s| s.row < piece.rows.start)..].iter().peekable();
             for row in piece.rows.clone() {
                 // SAFETY: the verb checked every matrix; a row of the block is written by this task in these channels alone.
-                unsafe { self.step::<S>(row as usize - scan.block.start, &a, &mut h) };
+                unsafe {
+                    let i = row as usize - scan.block.start;
+                    self.fetch::<S>(i + AHEAD);
+                    self.step::<S>(i, &a, &mut h);
+                }
                 while let Some(s) = saves.next_if(|s| s.row == row) {
                     self.save(s.to, &h);
                 }
@@ -139,37 +143,83 @@ impl Kernel for Slice<'_> {
     }
 }
 
+/// Rows that are fetched ahead: rows lie so far apart that a processor does not see which comes next.
+const AHEAD: usize = 4;
+
 impl Slice<'_> {
-    /// One token: row i of the block.
+    /// Asks for what row i of the block will read.
+    #[inline(always)]
+    unsafe fn fetch<S: Simd>(&self, i: usize) {
+        let (scan, at) = (self.scan, self.channels.start);
+        if i >= scan.block.len() {
+            return;
+        }
+        for (row, width) in [
+            (&scan.x.row(i)[at..], self.channels.len()),
+            (&scan.dt.row(i)[at..], self.channels.len()),
+            (&scan.z.0.row(i)[scan.z.1 + at..], self.channels.len()),
+            (&scan.bc.0.row(i)[scan.bc.1..], 2 * scan.op.d_state),
+        ] {
+            for c in (0..width).step_by(LINE) {
+                // SAFETY: a hint; nothing is read.
+                unsafe { S::fetch(row.as_ptr().wrapping_add(c)) };
+            }
+        }
+    }
+
+    /// One token: row i of the block, four vectors of channels abreast, or two where a vector is half as wide and so are the registers.
     #[inline(always)]
     unsafe fn step<S: Simd>(&self, i: usize, a: &[f32], h: &mut [f32]) {
+        for c in (0..self.channels.len()).step_by(if S::LANES == 16 { 4 } else { 2 } * S::LANES) {
+            // SAFETY: by the caller's word; h and a have SLICE numbers a state, a multiple of as many vectors.
+            unsafe { if S::LANES == 16 { self.vectors::<S, 4>(i, c, a, h) } else { self.vectors::<S, 2>(i, c, a, h) } }
+        }
+    }
+
+    /// Channels c … c + NV · LANES of one token, as far as there are any.
+    #[inline(always)]
+    unsafe fn vectors<S: Simd, const NV: usize>(&self, i: usize, c: usize, a: &[f32], h: &mut [f32]) {
         let (scan, states) = (self.scan, self.scan.op.d_state);
-        let at = self.channels.start;
-        let bc = &scan.bc.0.row(i)[scan.bc.1..scan.bc.1 + 2 * states];
-        let (x, dt, z, d) = (&scan.x.row(i)[at..], &scan.dt.row(i)[at..], &scan.z.0.row(i)[scan.z.1 + at..], &scan.op.d_skip.data()[at..]);
-        let mut c = 0;
-        while c < self.channels.len() {
-            let n = S::LANES.min(self.channels.len() - c);
-            // SAFETY: c + n channels exist in every slice; h and a have SLICE numbers a state, a multiple of any LANES.
-            unsafe {
-                let delta = softplus::<S>(load::<S>(dt.as_ptr().add(c), n));
-                let input = load::<S>(x.as_ptr().add(c), n);
-                let dx = S::mul(delta, input);
-                let mut y = S::splat(0.0);
-                for k in 0..states {
-                    let (hk, ak) = (h.as_mut_ptr().add(k * SLICE + c), a.as_ptr().add(k * SLICE + c));
+        let bc = scan.bc.0.row(i)[scan.bc.1..scan.bc.1 + 2 * states].as_ptr();
+        let (first, left) = (self.channels.start + c, self.channels.len() - c);
+        let row = |m: &[f32]| m[..left].as_ptr();
+        let (x, dt) = (row(&scan.x.row(i)[first..]), row(&scan.dt.row(i)[first..]));
+        let (z, d) = (row(&scan.z.0.row(i)[scan.z.1 + first..]), row(&scan.op.d_skip.data()[first..]));
+        // Channels of vector v; vectors without any compute with zeros, and nothing of theirs is kept.
+        let of = |v: usize| left.saturating_sub(v * S::LANES).min(S::LANES);
+        // SAFETY: vector v has its channels in every row; h and a have SLICE numbers a state.
+        unsafe {
+            let part = |p: *const f32, v: usize| if of(v) > 0 { load::<S>(p.add(v * S::LANES), of(v)) } else { S::splat(0.0) };
+            let (mut delta, mut dx, mut y) = ([S::splat(0.0); NV], [S::splat(0.0); NV], [S::splat(0.0); NV]);
+            for v in 0..NV {
+                delta[v] = softplus::<S>(part(dt, v));
+                dx[v] = S::mul(delta[v], part(x, v));
+            }
+            for k in 0..states {
+                let (hk, ak) = (h.as_mut_ptr().add(k * SLICE + c), a.as_ptr().add(k * SLICE + c));
+                let (b, out) = (S::splat(*bc.add(k)), S::splat(*bc.add(states + k)));
+                let mut keep = [S::splat(0.0); NV];
+                for v in 0..NV {
                     // Bounded so that no factor is subnormal, which processors compute a hundred times slower; e^−80 of a state is nothing.
-                    let keep = exp_within::<S>(S::max(S::mul(S::load(ak), delta), S::splat(-80.0)));
-                    let new = S::fma(keep, S::load(hk), S::mul(dx, S::splat(*bc.get_unchecked(k))));
-                    S::store(hk, new);
-                    y = S::fma(S::splat(*bc.get_unchecked(states + k)), new, y);
+                    keep[v] = S::max(S::mul(S::load(ak.add(v * S::LANES)), delta[v]), S::splat(-80.0));
                 }
-                let sum = S::fma(load::<S>(d.as_ptr().add(c), n), input, y);
-                let y = S::mul(sum, act::<S>(scan.op.act, load::<S>(z.as_ptr().add(c), n)));
-                let to = i * scan.op.d_inner + at + c;
+                let keep = exp_within_each::<S, NV>(keep);
+                for v in 0..NV {
+                    let new = S::fma(keep[v], S::load(hk.add(v * S::LANES)), S::mul(dx[v], b));
+                    S::store(hk.add(v * S::LANES), new);
+                    y[v] = S::fma(out, new, y[v]);
+                }
+            }
+            for v in 0..NV {
+                let n = of(v);
+                if n == 0 {
+                    break;
+                }
+                let sum = S::fma(part(d, v), part(x, v), y[v]);
+                let y = S::mul(sum, act::<S>(scan.op.act, part(z, v)));
+                let to = i * scan.op.d_inner + first + v * S::LANES;
                 store::<S>(scan.out.slice(to..to + n).as_mut_ptr(), n, y);
             }
-            c += n;
         }
     }
 }
