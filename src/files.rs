@@ -1,5 +1,9 @@
 //! Files that are whole or not there: everyone's.
 
+mod parquet_footer;
+
+pub use parquet_footer::open_parquet;
+
 use crate::error::{Error, Result};
 use std::ffi::OsString;
 use std::fs::{self, File};

@@ -5,6 +5,7 @@ use super::options::{GroupBy, ReadOptions};
 use super::source::Source;
 use super::unicode::{self, Mended};
 use crate::error::{Error, Result, guarded};
+use crate::files::open_parquet;
 use parquet::basic::{Compression, ConvertedType, LogicalType, Type};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, DataType};
@@ -68,7 +69,7 @@ impl<'a> ParquetTexts<'a> {
     pub(super) fn open(source: &'a Source, options: &'a ReadOptions) -> Result<Self> {
         let path = &source.path;
         let handle = File::open(path).map_err(Error::io(path))?;
-        let file = guarded(|| SerializedFileReader::new(handle)).map_err(|why| panicked(source, &why))?.map_err(unreadable(source))?;
+        let file = guarded(|| open_parquet(handle)).map_err(|why| panicked(source, &why))?.map_err(unreadable(source))?;
         let schema = file.metadata().file_metadata().schema_descr();
         let text = find(schema, &options.text_field, "text", "--text-field").map_err(|e| Error::file(path, e))?;
         if schema.column(text).physical_type() != Type::BYTE_ARRAY {

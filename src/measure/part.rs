@@ -27,6 +27,7 @@ use super::text::Text;
 use crate::corpus::Unit;
 use crate::error::{Error, Result, guarded};
 use crate::files::PendingFile;
+use crate::files::open_parquet;
 use parquet::basic::Compression;
 use parquet::column::writer::ColumnWriter;
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, DoubleType, FloatType, Int32Type, Int64Type};
@@ -34,7 +35,6 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::reader::{FileReader, RowGroupReader};
-use parquet::file::serialized_reader::SerializedFileReader;
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::Type;
@@ -215,7 +215,7 @@ fn damaged(path: &Path, why: &str) -> Error {
 
 /// A part and the checksum that it says it has.
 fn parse(file: File) -> Result<(Part, String), ParquetError> {
-    let reader = SerializedFileReader::new(file)?;
+    let reader = open_parquet(file)?;
     let general = |what: &str| ParquetError::General(what.into());
     let meta = reader.metadata().file_metadata();
     let key = |name: &str| {
