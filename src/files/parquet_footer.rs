@@ -9,7 +9,7 @@ use parquet::file::serialized_reader::SerializedFileReader;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
-/// Levels of structs in the footer, and of groups in the schema.
+/// Levels of structs and lists in the footer, and of groups in the schema.
 const DEEPEST: usize = 64;
 
 /// Opens a Parquet file whose footer claims no more than it holds.
@@ -81,9 +81,6 @@ impl Footer<'_> {
 
     /// The fields of a struct to its end; `path`: the fields in which it lies.
     fn fields(&mut self, path: &mut Vec<i64>) -> Option<()> {
-        if path.len() >= DEEPEST {
-            return None;
-        }
         let mut id = 0i64;
         loop {
             let head = self.byte()?;
@@ -132,6 +129,10 @@ impl Footer<'_> {
     }
 
     fn value(&mut self, kind: u8, path: &mut Vec<i64>) -> Option<()> {
+        // Every struct and every list lies in a field or a list, so that this is as deep as anything gets.
+        if path.len() >= DEEPEST {
+            return None;
+        }
         match kind {
             3 => self.byte().map(|_| ()),
             4..=6 => self.number().map(|_| ()),
@@ -216,8 +217,9 @@ mod tests {
 
     #[test]
     fn nothing_nests_without_end() {
-        // A struct in a struct in a struct; a group in a group in a group.
+        // A struct in a struct in a struct; a list in a list in a list; a group in a group in a group.
         assert!(opened(&[0x1c].repeat(100_000)).is_err());
+        assert!(opened(&[0x19].repeat(100_000)).is_err());
         let mut chain = vec![0x15, 2, 0x19, 0xfc, 0xa0, 0x8d, 0x06];
         (0..100_000).for_each(|i| chain.extend([0x55, if i < 99_999 { 2 } else { 0 }, 0]));
         chain.push(0);
