@@ -4,7 +4,7 @@
 //! A lane is a channel. States are stored `[N, d_inner]`: number n of all channels together. A task takes a slice of channels
 //! through all rows of the block, run after run, so that a run finds the states that earlier runs saved without any waiting.
 
-use super::lanes::{Aligned, LINE, exp_within_each, load, softplus, store};
+use super::lanes::{Aligned, LINE, load, softplus, store};
 use super::math::act;
 use super::piece::pieces;
 use super::simd::{Isa, Kernel, Simd};
@@ -203,7 +203,7 @@ impl Slice<'_> {
                     // Bounded so that no factor is subnormal, which processors compute a hundred times slower; e^−80 of a state is nothing.
                     keep[v] = S::max(S::mul(S::load(ak.add(v * S::LANES)), delta[v]), S::splat(-80.0));
                 }
-                let keep = exp_within_each::<S, NV>(keep);
+                let keep = S::exp_within_each(keep);
                 for v in 0..NV {
                     let new = S::fma(keep[v], S::load(hk.add(v * S::LANES)), S::mul(dx[v], b));
                     S::store(hk.add(v * S::LANES), new);

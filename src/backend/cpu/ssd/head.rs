@@ -5,7 +5,7 @@
 
 use super::{Batch, Chunk, Parts, Start};
 use crate::backend::cpu::Mat;
-use crate::backend::cpu::lanes::{Aligned, exp_within, load, store};
+use crate::backend::cpu::lanes::{Aligned, load, store};
 use crate::backend::cpu::mat::Shared;
 use crate::backend::cpu::simd::{Kernel, Simd};
 use crate::backend::{SSD_CHUNK, SsdOp, SsdSizes};
@@ -65,7 +65,7 @@ unsafe fn chain<S: Simd, const T: usize, const V: usize>(
 /// with it would be subnormal, which processors compute a hundred times slower.
 #[inline(always)]
 unsafe fn fade<S: Simd>(x: S::V) -> S::V {
-    unsafe { S::if_less(x, S::splat(-64.0), S::splat(0.0), exp_within::<S>(S::min(S::max(x, S::splat(-64.0)), S::splat(0.0)))) }
+    unsafe { S::if_less(x, S::splat(-64.0), S::splat(0.0), S::exp_within_each([S::min(S::max(x, S::splat(-64.0)), S::splat(0.0))])[0]) }
 }
 
 /// Stores V vectors, or one of `lanes` numbers.
