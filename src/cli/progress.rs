@@ -2,11 +2,13 @@
 
 use super::options::AnyEngine;
 use crate::bench::{Ceilings, Work};
-use crate::engine::cut;
+use crate::engine::{Scorer, Sink, cut};
 use crate::error::Result;
 use crate::forest::{Forest, Readout, Waves};
 use crate::measure::{Done, Progress};
+use crate::model::ModelSpec;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::cell::Cell;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
@@ -91,12 +93,108 @@ impl Progress for Meter {
 /// Not enough memory.
 pub fn ceiling(engine: &AnyEngine, forest: &Forest, readout: &Readout) -> Result<Option<f64>> {
     let AnyEngine::Cpu(engine) = engine else { return Ok(None) };
-    let spec = engine.spec();
-    let waves = Waves::plan(forest, readout, cut(spec, usize::MAX));
-    let work = waves.iter().fold(Work::default(), |sum, w| sum + Work::rows(spec, &w.positions, w.read_rows.len()));
-    let rows: usize = waves.iter().map(|w| w.tokens.len()).sum();
+    let (work, rows) = work(engine.spec(), forest, readout);
     let seconds = work.bound_seconds(&Ceilings::probe(engine.backend())?);
     Ok((seconds > 0.0).then_some(rows as f64 / seconds))
+}
+
+/// What scoring a forest must compute, and the rows it feeds.
+fn work(spec: &ModelSpec, forest: &Forest, readout: &Readout) -> (Work, usize) {
+    let waves = Waves::plan(forest, readout, cut(spec, usize::MAX));
+    let work = waves.iter().fold(Work::default(), |sum, w| sum + Work::rows(spec, &w.positions, w.read_rows.len()));
+    (work, waves.iter().map(|w| w.tokens.len()).sum())
+}
+
+/// How far a scoring is whose end is not known beforehand: a line that changes on a terminal, one now and then in a log, and a last one.
+pub struct Counter {
+    /// What is counted beside tokens.
+    what: &'static str,
+    quiet: bool,
+    bar: ProgressBar,
+    began: Instant,
+    logged: Instant,
+    documents: u64,
+    tokens: u64,
+    /// Seconds that the work so far takes at the machine's ceilings, once these are known.
+    least: Cell<Option<f64>>,
+}
+
+impl Counter {
+    /// One that has seen nothing; a `quiet` one says nothing.
+    pub fn new(what: &'static str, quiet: bool) -> Self {
+        let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+            bar.set_style(style);
+        }
+        let now = Instant::now();
+        Counter { what, quiet, bar, began: now, logged: now, documents: 0, tokens: 0, least: Cell::new(None) }
+    }
+
+    /// Runs `work` with an engine whose work is counted, and a function that is told documents and tokens so far.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    pub fn watch<T>(mut self, engine: &mut AnyEngine, work: impl FnOnce(&mut dyn Scorer, &mut dyn FnMut(u64, u64)) -> Result<T>) -> Result<T> {
+        let least = std::mem::take(&mut self.least);
+        let mut watched = Watched { engine, began: self.began, work: Work::default(), ceilings: None, least: &least };
+        let result = work(&mut watched, &mut |documents, tokens| {
+            (self.documents, self.tokens) = (documents, tokens);
+            let text = self.describe(least.get());
+            // A bar is not drawn into a log.
+            if self.bar.is_hidden() && !self.quiet && self.logged.elapsed() >= EVERY {
+                eprintln!("{text}");
+                self.logged = Instant::now();
+            }
+            self.bar.set_message(text);
+            self.bar.tick();
+        });
+        self.bar.finish_and_clear();
+        if result.is_ok() && !self.quiet {
+            eprintln!("{}", self.describe(least.get()));
+        }
+        result
+    }
+
+    fn describe(&self, least: Option<f64>) -> String {
+        counted(self.documents, self.what, self.tokens, self.began.elapsed().as_secs_f64(), least)
+    }
+}
+
+/// An engine whose work is counted.
+struct Watched<'e> {
+    engine: &'e mut AnyEngine,
+    began: Instant,
+    work: Work,
+    ceilings: Option<Ceilings>,
+    least: &'e Cell<Option<f64>>,
+}
+
+/// A shorter scoring is not worth measuring the ceilings for.
+const WORTH_MEASURING: Duration = Duration::from_secs(1);
+
+impl Scorer for Watched<'_> {
+    fn vocab(&self) -> usize {
+        self.engine.vocab()
+    }
+    fn max_positions(&self) -> Option<usize> {
+        self.engine.max_positions()
+    }
+    fn score(&mut self, forest: &Forest, readout: &Readout, sink: &mut dyn Sink) -> Result<()> {
+        self.engine.score(forest, readout, sink)?;
+        if let AnyEngine::Cpu(engine) = &*self.engine {
+            self.work = self.work + work(engine.spec(), forest, readout).0;
+            if self.ceilings.is_none() && self.began.elapsed() >= WORTH_MEASURING {
+                self.ceilings = Some(Ceilings::probe(engine.backend())?);
+            }
+            self.least.set(self.ceilings.map(|c| self.work.bound_seconds(&c)));
+        }
+        Ok(())
+    }
+}
+
+fn counted(documents: u64, what: &str, tokens: u64, seconds: f64, least: Option<f64>) -> String {
+    let share = least.map_or_else(String::new, |least| format!(" ({:.0}% of the ceiling)", 100.0 * least / seconds));
+    format!("{documents} {what}, {tokens} tokens in {}, {:.0} tokens/s{share}", duration(seconds), tokens as f64 / seconds)
 }
 
 fn describe(done: &Done, ceiling: Option<f64>) -> String {
@@ -130,5 +228,7 @@ mod tests {
         assert_eq!(describe(&done, Some(2.5)), "2 of 4 texts, 2 tokens/s (80% of the ceiling), 1 min 40 s left");
         assert_eq!(describe(&Done { fed: 0, ..done }, None), "2 of 4 texts");
         assert_eq!(duration(7300.0), "2 h 1 min");
+        assert_eq!(counted(3, "rows", 500, 2.0, None), "3 rows, 500 tokens in 2 s, 250 tokens/s");
+        assert_eq!(counted(3, "rows", 500, 100.0, Some(83.0)), "3 rows, 500 tokens in 1 min 40 s, 5 tokens/s (83% of the ceiling)");
     }
 }

@@ -2,7 +2,8 @@
 
 use super::budget::Budget;
 use super::corpus::CorpusArgs;
-use super::options::{ModelArgs, OpenModel, open_model};
+use super::options::{AnyEngine, ModelArgs, OpenModel, open_model};
+use super::progress::Counter;
 use super::score_rows::{self, PromptArgs};
 use super::{say, say_json};
 use crate::corpus::{Corpus, TokenizedDocument, TokenizedDocuments, Tokenizer};
@@ -10,9 +11,8 @@ use crate::engine::Scorer;
 use crate::error::{Error, Result};
 use crate::score::{Detail, ScoreOptions, ScoreWriter, Summary, Windows, create_writer, score_corpus};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Score texts: log-probabilities of documents and tokens, or of completions after prompts, under a model
 ///
@@ -116,7 +116,7 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
     }
     let mut documents = corpus.documents();
     let tokenized = TokenizedDocuments::within(Budget::of(args.options.memory).room_beside_engine(), &mut documents, tokenizer.as_ref(), model.engine.vocab());
-    let summary = written(args, "documents", |write, progress| score_corpus(&mut model.engine, tokenized, &options, write, progress))?;
+    let summary = written(args, "documents", &mut model.engine, |scorer, write, progress| score_corpus(scorer, tokenized, &options, write, progress))?;
     if !args.quiet {
         documents.notices().iter().for_each(|n| eprintln!("note: {n}"));
     }
@@ -141,29 +141,19 @@ pub(super) type Write<'w, R> = &'w mut dyn FnMut(&R) -> Result<()>;
 /// Is told documents or rows, and tokens.
 pub(super) type Progress<'p> = &'p mut dyn FnMut(u64, u64);
 
-/// Runs `work` with a writer of `--out`, if there is one, and a progress bar.
-pub(super) fn written<R>(args: &ScoreArgs, what: &str, work: impl FnOnce(Write<R>, Progress) -> Result<Summary>) -> Result<Summary>
+/// Runs `work` with the engine and a writer of `--out`, if there is one, and says how far it is.
+pub(super) fn written<R>(
+    args: &ScoreArgs,
+    what: &'static str,
+    engine: &mut AnyEngine,
+    work: impl FnOnce(&mut dyn Scorer, Write<R>, Progress) -> Result<Summary>,
+) -> Result<Summary>
 where
     R: crate::score::ParquetRow + serde::Serialize + 'static,
 {
     let mut writer: Option<Box<dyn ScoreWriter<R>>> = args.out.as_deref().map(|path| create_writer(path, args.detail())).transpose()?;
-    let bar = if args.quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} tokens, {per_sec}, {elapsed}: {msg}") {
-        bar.set_style(style);
-    }
-    let mut logged = Instant::now();
-    let mut progress = |documents: u64, tokens: u64| {
-        bar.set_position(tokens);
-        bar.set_message(format!("{documents} {what}"));
-        // A bar is not drawn into a log; a line every half minute is.
-        if bar.is_hidden() && !args.quiet && logged.elapsed() > Duration::from_secs(30) {
-            eprintln!("{tokens} tokens, {documents} {what}");
-            logged = Instant::now();
-        }
-    };
-    let summary = work(&mut |row| writer.as_mut().map_or(Ok(()), |w| w.write(row)), &mut progress);
-    bar.finish_and_clear();
-    let summary = summary?;
+    let mut write = |row: &R| writer.as_mut().map_or(Ok(()), |w| w.write(row));
+    let summary = Counter::new(what, args.quiet).watch(engine, |scorer, progress| work(scorer, &mut write, progress))?;
     if let Some(writer) = writer {
         writer.finish()?;
     }

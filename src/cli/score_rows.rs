@@ -87,7 +87,7 @@ pub(super) fn run(args: &ScoreArgs, corpus: &Corpus, fields: &PromptFields, mode
         let forecast = forecast(rows, model, args.detail())?;
         return if args.json { say_json(&forecast) } else { tell(&forecast, "rows") };
     }
-    let summary = written(args, "rows", |write, progress| score_rows(&mut model.engine, rows, args.detail(), write, progress))?;
+    let summary = written(args, "rows", &mut model.engine, |scorer, write, progress| score_rows(scorer, rows, args.detail(), write, progress))?;
     if args.json { say_json(&summary) } else { table(&summary) }
 }
 
