@@ -119,21 +119,29 @@ thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What `work` gives; where it panics, why. For another library's readers, some of which panic on damaged files: what was being read is not looked at again.
+/// What `work` gives; where another library's reader panics, as some do on damaged files, why: what was being read is not looked at again.
+///
+/// # Errors
+/// The panic's message, and that it is the library's.
+pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    caught(work).map_err(|why| format!("the library that reads it fails: {why}"))
+}
+
+/// What `work` gives; where it panics, why. What it held is not looked at again.
 ///
 /// # Errors
 /// The panic's message.
-pub fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     let before = GUARDED.replace(true);
     let done = panic::catch_unwind(AssertUnwindSafe(work));
     GUARDED.set(before);
     done.map_err(|why| {
         let told = why.downcast_ref::<&str>().map(ToString::to_string).or_else(|| why.downcast_ref::<String>().cloned());
-        format!("the library that reads it fails: {}", told.unwrap_or_else(|| "without a reason".into()))
+        told.unwrap_or_else(|| "without a reason".into())
     })
 }
 
-/// Keeps the panics that [`guarded`] turns into errors from being printed as well: for a program whose errors are one line each.
+/// Keeps the panics that [`guarded`] and [`caught`] turn into errors from being printed as well: for a program whose errors are one line each.
 pub fn quiet_guarded_panics() {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |told| {

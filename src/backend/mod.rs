@@ -9,6 +9,7 @@
 //! ends, or on the number of threads); sums run over fixed segments cut at absolute positions or columns, combined in order.
 
 pub mod cpu;
+pub mod cuda;
 pub mod reference;
 
 pub use crate::activation::Activation as Act;

@@ -2,6 +2,7 @@
 
 use super::{say, say_json};
 use crate::backend::cpu::{Isa, Products};
+use crate::backend::cuda;
 use crate::error::Result;
 
 /// What there is to compute on, and why not more
@@ -14,7 +15,7 @@ pub struct DevicesArgs {
 
 #[derive(serde::Serialize)]
 struct Device {
-    device: &'static str,
+    device: String,
     available: bool,
     what: String,
 }
@@ -31,11 +32,13 @@ pub fn run(args: &DevicesArgs) -> Result<()> {
         [_, .., Products::Bf16Dot] => "--precision bf16 by AVX512_BF16",
         _ => "no bf16 products",
     };
-    let devices = [
-        Device { device: "cpu", available: true, what: format!("{cores} cores; instruction paths {} (the first is used); {bf16}", paths.join(", ")) },
-        Device { device: "float64", available: true, what: "plain float64 loops on one core: slow, for checking".into() },
-        Device { device: "cuda", available: false, what: "this build has no CUDA backend".into() },
-    ];
+    let devices: Vec<Device> = [
+        Device { device: "cpu".into(), available: true, what: format!("{cores} cores; instruction paths {} (the first is used); {bf16}", paths.join(", ")) },
+        Device { device: "float64".into(), available: true, what: "plain float64 loops on one core: slow, for checking".into() },
+    ]
+    .into_iter()
+    .chain(cuda())
+    .collect();
     if args.json {
         return say_json(&devices);
     }
@@ -43,4 +46,18 @@ pub fn run(args: &DevicesArgs) -> Result<()> {
         say(&format!("{:<8} {:<4} {}", d.device, if d.available { "yes" } else { "no" }, d.what))?;
     }
     Ok(())
+}
+
+/// The GPUs, or why there is none.
+fn cuda() -> Vec<Device> {
+    let found = match cuda::devices() {
+        Ok(found) => found,
+        Err(why) => return vec![Device { device: "cuda".into(), available: false, what: why.to_string() }],
+    };
+    let one = |f: &cuda::Found| {
+        let (major, minor) = f.capability;
+        let what = format!("{}, sm_{major}{minor}, {} multiprocessors, {} GiB; no engine runs on it yet", f.name, f.multiprocessors, f.memory >> 30);
+        Device { device: format!("cuda:{}", f.ordinal), available: false, what }
+    };
+    found.iter().map(one).collect()
 }

@@ -222,7 +222,7 @@ pub fn open_model(args: &ModelArgs, folder: &Path) -> Result<OpenModel> {
     let engine = match args.device {
         DeviceChoice::Auto | DeviceChoice::Cpu => AnyEngine::Cpu(Engine::new(processor(args.precision, threads)?, spec, checkpoint, options)?),
         DeviceChoice::Float64 => AnyEngine::Float64(Engine::new(Reference, spec, checkpoint, options)?),
-        DeviceChoice::Cuda => return Err(Error::input("this build has no CUDA backend; use --device cpu")),
+        DeviceChoice::Cuda => return Err(Error::input("no engine runs on CUDA yet; use --device cpu")),
     };
     let name =
         folder.file_name().or_else(|| folder.parent().and_then(Path::file_name)).map_or_else(|| "model".into(), |n| OneLine(n.to_string_lossy()).to_string());

@@ -1,0 +1,64 @@
+// Numbers as they are stored, and what is computed with: operands of products are float32, bfloat16 or float16, everything else is float32.
+#pragma once
+#include "kernel.cuh"
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+using bf16 = __nv_bfloat16;
+using f16 = __half;
+
+__device__ __forceinline__ float widen(float x) { return x; }
+__device__ __forceinline__ float widen(bf16 x) { return __bfloat162float(x); }
+__device__ __forceinline__ float widen(f16 x) { return __half2float(x); }
+
+// Rounded to nearest, ties to even. A float16 that would overflow becomes infinite, which the head's check of finite sums finds.
+template <class T> __device__ __forceinline__ T narrow(float x);
+template <> __device__ __forceinline__ float narrow<float>(float x) { return x; }
+template <> __device__ __forceinline__ bf16 narrow<bf16>(float x) { return __float2bfloat16_rn(x); }
+template <> __device__ __forceinline__ f16 narrow<f16>(float x) { return __float2half_rn(x); }
+
+// Consecutive numbers that move in one instruction: `Four<float>` 16 bytes, of the others 8.
+template <class T> struct alignas(4 * sizeof(T)) Four {
+    T x[4];
+};
+
+// Activations, as src/activation.rs numbers them.
+enum Activation : uint32_t { ACT_NONE, ACT_RELU, ACT_RELU2, ACT_SILU, ACT_GELU, ACT_GELU_TANH };
+
+// e^x is the library's: within 1 unit in the last place, where the instruction ex2 alone leaves more for large |x|.
+__device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+__device__ __forceinline__ float activate(Activation kind, float x) {
+    switch (kind) {
+    case ACT_RELU: return fmaxf(x, 0.0f);
+    case ACT_RELU2: {
+        float y = fmaxf(x, 0.0f);
+        return y * y;
+    }
+    case ACT_SILU: return x * sigmoid(x);
+    // By erfc, whose small values keep their digits where 1 + erf would cancel.
+    case ACT_GELU: return 0.5f * x * erfcf(-x * 0.70710678118654752f);
+    // x Φ(x) with Φ by tanh is x · sigmoid(2u), u = √(2/π) (x + 0.044715 x³); nothing cancels at negative x.
+    case ACT_GELU_TANH: return x * sigmoid(1.5957691216057308f * (x + 0.044715f * x * x * x));
+    default: return x;
+    }
+}
+
+// Sum over a warp, the same bits in every lane: each step adds two numbers, in either order.
+__device__ __forceinline__ float warp_sum(float x) {
+    for (int by = WARP / 2; by > 0; by /= 2) x += __shfl_xor_sync(ALL_LANES, x, by);
+    return x;
+}
+
+// Sum over a block of up to 32 warps, warps in order; `room` has a float for each warp. All threads must come.
+__device__ __forceinline__ float block_sum(float x, float* room) {
+    int warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
+    x = warp_sum(x);
+    if (threadIdx.x % WARP == 0) room[warp] = x;
+    __syncthreads();
+    float sum = 0.0f;
+    for (int w = 0; w < warps; w++) sum += room[w];
+    // The room is used again by the next sum.
+    __syncthreads();
+    return sum;
+}

@@ -1,0 +1,157 @@
+//! Runs the kernels of `kernels/*.cu` on the processor: threads of a block are fibers, barriers and warp collectives hand over between them, and a watch
+//! holds every access against allocations and barriers.
+//!
+//! A kernel that is correct gives the same bits under every [`Schedule`]. One that lacks a barrier may give them under some; so tests run all of them, and the
+//! watched one finds the missing barrier whatever the order was.
+
+use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
+
+/// Which of the threads that could go on does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// First come, first served, from thread 0 on.
+    Forward,
+    /// The same from the last thread on.
+    Backward,
+    /// One warp as far ahead of the others as it can get.
+    WarpAhead,
+}
+
+/// When asynchronous work happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Landing {
+    /// As soon as it is issued.
+    AtOnce,
+    /// As late as the waits allow.
+    Late,
+}
+
+/// How a block's threads are interleaved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// Who goes on.
+    pub order: Order,
+    /// When asynchronous work lands.
+    pub landing: Landing,
+    /// Whether accesses are checked: bounds, races, reads of what was never written. About ten times slower.
+    pub watched: bool,
+}
+
+impl Schedule {
+    /// Those that a kernel must pass.
+    pub const ALL: [Schedule; 6] = [
+        Schedule { order: Order::Forward, landing: Landing::AtOnce, watched: true },
+        Schedule { order: Order::Forward, landing: Landing::Late, watched: false },
+        Schedule { order: Order::Backward, landing: Landing::AtOnce, watched: false },
+        Schedule { order: Order::Backward, landing: Landing::Late, watched: false },
+        Schedule { order: Order::WarpAhead, landing: Landing::AtOnce, watched: false },
+        Schedule { order: Order::WarpAhead, landing: Landing::Late, watched: true },
+    ];
+}
+
+unsafe extern "C" {
+    fn emu_launch(
+        name: *const c_char,
+        grid: *const c_uint,
+        size: *const c_uint,
+        shared: usize,
+        params: *const c_void,
+        params_size: usize,
+        order: c_int,
+        landing: c_int,
+        watched: c_int,
+        os_threads: c_int,
+        reason: *mut c_char,
+        reason_size: usize,
+    ) -> c_int;
+    fn emu_allocated(p: *const c_void, size: usize);
+    fn emu_freed(p: *const c_void);
+}
+
+/// Runs a grid of blocks to its end.
+///
+/// # Errors
+/// What the kernel did wrong, or what is wrong with the launch, as one line.
+///
+/// # Safety
+/// Addresses in `params` must be of [`Memory`] that lives, and no other launch may write it meanwhile.
+pub unsafe fn launch(name: &str, grid: [u32; 3], threads: u32, shared: usize, params: &[u8], schedule: Schedule) -> Result<(), String> {
+    let c_name = CString::new(name).map_err(|_| "a kernel's name holds no zero byte".to_string())?;
+    let size = [threads, 1, 1];
+    let mut reason = [0 as c_char; 1024];
+    let workers = std::thread::available_parallelism().map_or(1, |n| n.get()) as c_int;
+    // SAFETY: the caller vouches for what the parameters point to; everything else lives until the call returns.
+    let failed = unsafe {
+        emu_launch(
+            c_name.as_ptr(),
+            grid.as_ptr(),
+            size.as_ptr(),
+            shared,
+            params.as_ptr().cast(),
+            params.len(),
+            schedule.order as c_int,
+            schedule.landing as c_int,
+            schedule.watched.into(),
+            workers,
+            reason.as_mut_ptr(),
+            reason.len(),
+        )
+    };
+    if failed == 0 {
+        return Ok(());
+    }
+    // SAFETY: the emulator ends what it writes with a zero byte.
+    Err(unsafe { CStr::from_ptr(reason.as_ptr()) }.to_string_lossy().into_owned())
+}
+
+/// What plays the device's memory: zeroed, aligned to 256 bytes, known to the watch.
+#[derive(Debug)]
+pub struct Memory {
+    blocks: Vec<Aligned>,
+    size: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+#[repr(align(256))]
+struct Aligned(#[expect(dead_code, reason = "read as bytes")] [u8; 256]);
+
+impl Memory {
+    /// So many bytes.
+    pub fn new(size: usize) -> Memory {
+        let blocks = vec![Aligned([0; 256]); size.div_ceil(256)];
+        // SAFETY: the range is this allocation's; it is taken back when it is dropped.
+        unsafe { emu_allocated(blocks.as_ptr().cast(), size) };
+        Memory { blocks, size }
+    }
+
+    /// Filled with these.
+    pub fn of(bytes: &[u8]) -> Memory {
+        let mut memory = Memory::new(bytes.len());
+        memory.bytes_mut().copy_from_slice(bytes);
+        memory
+    }
+
+    /// Where it begins.
+    pub fn address(&self) -> u64 {
+        self.blocks.as_ptr() as u64
+    }
+
+    /// What it holds.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: the blocks hold at least `size` bytes.
+        unsafe { std::slice::from_raw_parts(self.blocks.as_ptr().cast(), self.size) }
+    }
+
+    /// What it holds, to change.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(self.blocks.as_mut_ptr().cast(), self.size) }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: told of by `new`.
+        unsafe { emu_freed(self.blocks.as_ptr().cast()) };
+    }
+}
