@@ -9,7 +9,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Kernels whose time is a product's or an exponential's: a register spilled to memory would be paid at every step.
-const HOT: &[&str] = &["head_segments_bf16", "head_segments_f16"];
+const HOT: &[&str] = &[
+    "forest_attention_bf16_64",
+    "forest_attention_bf16_96",
+    "forest_attention_bf16_128",
+    "forest_attention_f16_64",
+    "forest_attention_f16_96",
+    "forest_attention_f16_128",
+    "head_segments_bf16",
+    "head_segments_f16",
+];
 
 fn main() {
     for name in ["NVCC", "CUDA_HOME", "KERNELS_REQUIRED"] {

@@ -15,42 +15,11 @@
 // segment ends. Fewer tiles a segment would write more sums (8 bytes a row and segment), more would leave fewer blocks for few rows.
 //
 // Moves at least sizeof(T) · d · (rows + vocab) bytes and computes 2 · rows · vocab · d operations and rows · vocab exponentials.
-#include "ptx.cuh"
+#include "head.cuh"
 
 constexpr int HEAD_THREADS = 256, HEAD_ROWS = 128, HEAD_COLS = 128, HEAD_CHUNK = 64, HEAD_STAGES = 3, HEAD_TILES = 16;
 constexpr int HEAD_WARP_ROWS = 64, HEAD_WARP_COLS = 32, HEAD_WARPS_ACROSS = HEAD_COLS / HEAD_WARP_COLS;
 constexpr int M_TILES = HEAD_WARP_ROWS / 16, N_TILES = HEAD_WARP_COLS / 8;
-constexpr float LOG2_E = 1.4426950408889634f;
-
-struct HeadParams {
-    const void* x;
-    const void* weight;
-    const float* bias;
-    const uint32_t* ptr;
-    const uint32_t* targets;
-    float2* sums;
-    float* picked;
-    uint32_t rows;
-    uint32_t d;
-    uint32_t vocab;
-    float softcap; // 0: none
-    float scale;
-    uint32_t padding;
-};
-static_assert(sizeof(HeadParams) == 80, "twin of params::Head");
-
-// The largest of some numbers, and Σ e^(number − largest) over them.
-struct Running {
-    float largest;
-    float sum;
-};
-
-__device__ __forceinline__ Running together(Running a, Running b) {
-    float largest = fmaxf(a.largest, b.largest);
-    // Of no numbers at all the largest is −∞, and −∞ − −∞ would be no number.
-    if (largest == -INFINITY) return {largest, 0.0f};
-    return {largest, a.sum * exp2_approx((a.largest - largest) * LOG2_E) + b.sum * exp2_approx((b.largest - largest) * LOG2_E)};
-}
 
 // Where 16 bytes of a chunk's row lie: rows of 128 bytes, whose eighths are turned by the row, so that eight rows' same eighth lies in different banks.
 __device__ __forceinline__ int swizzled(int row, int eighth) { return row * HEAD_CHUNK + ((eighth ^ row % 8) * 8); }

@@ -22,6 +22,8 @@ template <class T> struct alignas(4 * sizeof(T)) Four {
     T x[4];
 };
 
+constexpr float LOG2_E = 1.4426950408889634f;
+
 // Activations, as src/activation.rs numbers them.
 enum Activation : uint32_t { ACT_NONE, ACT_RELU, ACT_RELU2, ACT_SILU, ACT_GELU, ACT_GELU_TANH };
 

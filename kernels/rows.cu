@@ -3,10 +3,8 @@
 // norm_T        out[i] = (x − mean?) / √(mean of squares + eps) · weight + bias?    x of row which[i], or first + i
 //               x [·, width] float32; weight, bias [width] float32; out [rows, width] of T. One block a row; the row is read from memory once and from
 //               the cache for the other passes: 4 · width + sizeof(T) · width bytes a row.
-// gate_act_T    out[i, j] = act(x[i, j]) · x[i, width + j] where gated, and act(x[i, j]) otherwise
-//               x [rows, 2 · width or width] float32, out [rows, width] of T: the one pass after a library product.
-// mix_gate_T    Mamba-2's gate: y · act(z), RMS-normed before or after in `groups` equal slices, or not at all
-//               y [rows, width] float32, z [rows, z_stride] of T from column z_from, weight [width] float32 or null, out [rows, width] of T. One block a row and slice.
+// gate_f32      Mamba-2's gate, in place: y · act(z); with weights RMS-normed, before it or after it, in `groups` equal slices of a row, and times the weights
+//               y [rows, width], z rows of z_stride numbers, weight [width] or null. One block a row and slice.
 //
 // All sums are float32 in an order that only the width decides. Each equals the verb of the same name in src/backend/reference.rs.
 #include "numbers.cuh"
@@ -53,3 +51,37 @@ template <class T> __device__ void norm(const NormParams& p) {
 KERNEL(norm_f32, NormParams, NORM_THREADS) { norm<float>(p); }
 KERNEL(norm_bf16, NormParams, NORM_THREADS) { norm<bf16>(p); }
 KERNEL(norm_f16, NormParams, NORM_THREADS) { norm<f16>(p); }
+
+constexpr int GATE_THREADS = 256;
+
+struct GateParams {
+    float* y;
+    const float* z;
+    const float* weight; // null: no norm
+    uint32_t width;
+    uint32_t z_stride;
+    uint32_t groups;
+    uint32_t norm_first;
+    uint32_t act;
+    float eps;
+};
+static_assert(sizeof(GateParams) == 48, "twin of params::Gate");
+
+KERNEL(gate_f32, GateParams, GATE_THREADS) {
+    float* room = reinterpret_cast<float*>(smem);
+    uint32_t slice = p.width / p.groups, from = blockIdx.y * slice;
+    float* y = p.y + uint64_t(blockIdx.x) * p.width + from;
+    const float* z = p.z + uint64_t(blockIdx.x) * p.z_stride + from;
+    auto gated = [&](uint32_t j) { return y[j] * activate(Activation(p.act), z[j]); };
+    if (!p.weight) {
+        for (uint32_t j = threadIdx.x; j < slice; j += GATE_THREADS) y[j] = gated(j);
+        return;
+    }
+    float squares = 0.0f;
+    for (uint32_t j = threadIdx.x; j < slice; j += GATE_THREADS) {
+        float v = p.norm_first ? y[j] : gated(j);
+        squares += v * v;
+    }
+    float factor = 1.0f / sqrtf(block_sum(squares, room) / slice + p.eps);
+    for (uint32_t j = threadIdx.x; j < slice; j += GATE_THREADS) y[j] = gated(j) * factor * p.weight[from + j];
+}

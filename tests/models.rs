@@ -1,5 +1,9 @@
 //! Every model family against its fixtures: folders under `tests/fixtures/models`, found by listing, so that a new family needs no code here.
 
+#[cfg(target_os = "linux")]
+#[path = "emulation/device.rs"]
+mod device;
+
 use std::path::{Path, PathBuf};
 
 use hilberg::backend::Backend;
@@ -130,6 +134,13 @@ fn near_to_the_truth<B: Backend>(backend: impl Fn() -> B) {
 #[test]
 fn cpu_is_near_to_the_truth() {
     near_to_the_truth(|| Cpu::new(None).unwrap());
+}
+
+/// CUDA's kernels in float32, run on the processor.
+#[cfg(target_os = "linux")]
+#[test]
+fn emulated_cuda_is_near_to_the_truth() {
+    near_to_the_truth(|| device::emulated(emulation::Schedule::ALL[1]));
 }
 
 /// bfloat16 operands, of 8 significant bits: the distance that the documentation states. The fixtures' weights are drawn wide, so that their distributions

@@ -1,6 +1,10 @@
 //! The CUDA kernels' sources, run on the processor: under every schedule the same bits, near to float64, and nothing that a watch would find.
 #![cfg(target_os = "linux")]
 
+mod attention;
+#[path = "../emulation/device.rs"]
+mod device;
+mod engine;
 mod faults;
 mod head;
 mod rows;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Where the forest is cut, and how many rows a block has.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Walk {
     rows: usize,
     block: usize,
@@ -123,6 +123,11 @@ impl<L: Layer> Case for Forked<'_, L> {
 
     fn budget(&self, truth: &[f64]) -> Vec<f64> {
         self.1.budget(truth)
+    }
+
+    /// One walk of each layer that cuts its trees.
+    fn watched(&self) -> bool {
+        self.2 == WALKS[2]
     }
 }
 

@@ -1,10 +1,14 @@
-//! Every verb of the CPU twin against the float64 reference: same trait calls, edge sizes, each instruction path of the machine.
+//! Every verb of the CPU and CUDA twins against the float64 reference: same trait calls, edge sizes, each instruction path of the machine; CUDA's kernels run on
+//! the processor, watched.
 //!
 //! Budgets are a priori bounds of rounding errors (Higham 2002, chapter 3): a sum of n products computed in float32 in any order
 //! is within γ(n) Σ|a||b| of the true one, γ(n) = n u / (1 − n u), u = 2⁻²⁴. Two threads must give the bits of one, and a row
 //! alone, or in another wave or block, the bits that it has in company.
 
 mod dense;
+#[cfg(target_os = "linux")]
+#[path = "../emulation/device.rs"]
+mod device;
 mod forked;
 
 use hilberg::backend::cpu::{Cpu, Isa, Products};
@@ -28,6 +32,10 @@ trait Case: Sync {
     fn run<B: Backend>(&self, b: &B) -> Vec<f64>;
     /// How far from the truth each number may be.
     fn budget(&self, truth: &[f64]) -> Vec<f64>;
+    /// Whether emulated kernels are watched, which takes ten times as long.
+    fn watched(&self) -> bool {
+        true
+    }
 }
 
 /// Each path of this machine, with one thread and with two.
@@ -46,9 +54,38 @@ fn bf16_devices() -> &'static [[Cpu; 2]] {
     })
 }
 
-/// Holds every float32 path against the truth, and two threads against one; gives what each path computed.
+/// Holds every float32 path against the truth, two threads against one and one schedule against another; gives what each path computed.
 fn hold(case: &impl Case) -> Vec<Vec<f64>> {
-    hold_on(devices(), case)
+    let mut all = hold_on(devices(), case);
+    all.extend(on_cuda(case));
+    all
+}
+
+/// CUDA's kernels, emulated.
+#[cfg(target_os = "linux")]
+fn on_cuda(case: &impl Case) -> Option<Vec<f64>> {
+    use emulation::Schedule;
+    let truth = case.run(&Reference);
+    let [one, other] = [Schedule::ALL[3], Schedule::ALL[0]].map(device::emulated);
+    let got = case.run(&one);
+    check(case, &one.name(), &got, &truth, &case.budget(&truth));
+    if case.watched() {
+        assert!(same_bits(&got, &case.run(&other)), "{}: {} differs from {}", case.name(), other.name(), one.name());
+    }
+    Some(got)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn on_cuda(_: &impl Case) -> Option<Vec<f64>> {
+    None
+}
+
+fn check(case: &impl Case, by: &str, got: &[f64], truth: &[f64], budget: &[f64]) {
+    assert_eq!(got.len(), truth.len(), "{} on {by}", case.name());
+    for i in 0..got.len() {
+        let error = (got[i] - truth[i]).abs();
+        assert!(error <= budget[i], "{} on {by}: number {i} is {}, not {}; off by {error:e}, allowed {:e}", case.name(), got[i], truth[i], budget[i]);
+    }
 }
 
 /// As [`hold`], on these devices.
@@ -59,19 +96,7 @@ fn hold_on(devices: &[[Cpu; 2]], case: &impl Case) -> Vec<Vec<f64>> {
     let mut all = Vec::new();
     for [one, two] in devices {
         let got = one.enter(|| case.run(one));
-        assert_eq!(got.len(), truth.len(), "{}", case.name());
-        for i in 0..got.len() {
-            let error = (got[i] - truth[i]).abs();
-            assert!(
-                error <= budget[i],
-                "{} on {}: number {i} is {}, not {}; off by {error:e}, allowed {:e}",
-                case.name(),
-                one.name(),
-                got[i],
-                truth[i],
-                budget[i]
-            );
-        }
+        check(case, &one.name(), &got, &truth, &budget);
         assert!(same_bits(&got, &two.enter(|| case.run(two))), "{} on {}: two threads differ from one", case.name(), one.name());
         all.push(got);
     }

@@ -1,12 +1,18 @@
 //! NVIDIA GPUs: kernels of `kernels/*.cu`, embedded when the program is built, and CUDA's own libraries, found when it runs.
 //!
 //! Nothing here is needed to build or to start: without a compiler for the kernels the program has none, without a driver it has no device, and [`devices`]
-//! says which.
+//! says which. [`Cuda`] is the twin of the other backends on any [`Device`]; the tests have one that runs the kernels on the processor.
 
+pub mod attention;
+mod device;
 mod driver;
 pub mod params;
+pub mod tables;
+mod twin;
 
+pub use device::Device;
 pub use driver::{Absent, Found, devices};
+pub use twin::{Cuda, Mat, Weight};
 
 /// The embedded binaries: a source's name, and its code for every target. Empty where the program was built without a compiler for them.
 pub const BINARIES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/kernels.rs"));

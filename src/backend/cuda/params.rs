@@ -1,8 +1,26 @@
-//! What kernels are handed: each struct has a twin in `kernels/*.cu`, field by field, whose size is asserted there. Addresses are of device memory.
+//! What kernels are handed: each struct has a twin in `kernels/`, field by field, whose size is asserted there. Addresses are of device memory.
 
+use super::tables::{Forest, States, Stores};
 use bytemuck::{Pod, Zeroable};
 
-/// `norm_f32`, `norm_bf16`, `norm_f16` in `kernels/rows.cu`.
+/// Widest window of a convolution.
+pub const MOST_TAPS: usize = 8;
+
+/// `Conv` in `kernels/causal_conv.cuh`: part of the parameters of what convolves.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Taps {
+    /// `[width, taps]` float32.
+    pub weight: u64,
+    /// `[width]` float32, or 0.
+    pub bias: u64,
+    /// Width of the window, at most [`MOST_TAPS`].
+    pub taps: u32,
+    /// After the sum.
+    pub act: u32,
+}
+
+/// `norm_T` in `kernels/rows.cu`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct Norm {
@@ -14,7 +32,7 @@ pub struct Norm {
     pub weight: u64,
     /// `[width]` float32, or 0.
     pub bias: u64,
-    /// `[rows, width]`.
+    /// `[rows, width]`: written.
     pub out: u64,
     /// First row read.
     pub first: u64,
@@ -28,13 +46,375 @@ pub struct Norm {
     pub padding: u32,
 }
 
-/// `head_segments_bf16`, `head_segments_f16` in `kernels/logprob_head.cu`.
+/// `gate_f32` in `kernels/rows.cu`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Gate {
+    /// `[rows, width]` float32: read and written.
+    pub y: u64,
+    /// Rows of `z_stride` float32.
+    pub z: u64,
+    /// `[width]` float32, or 0: no norm.
+    pub weight: u64,
+    /// Numbers of a row.
+    pub width: u32,
+    /// From one row of z to the next.
+    pub z_stride: u32,
+    /// Slices that are normalised on their own.
+    pub groups: u32,
+    /// 1: the norm is of y, not of the gated y.
+    pub norm_first: u32,
+    /// Of z.
+    pub act: u32,
+    /// ε.
+    pub eps: f32,
+}
+
+/// `linear_f32` in `kernels/linear.cu`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Linear {
+    /// Rows of `x_stride` float32, the inputs first.
+    pub x: u64,
+    /// `[outputs, inputs]` float32; for a gate `[2 · outputs, inputs]`.
+    pub weight: u64,
+    /// A float32 for each row of the weights, or 0.
+    pub bias: u64,
+    /// `[rows, outputs]` float32: written, or added to.
+    pub out: u64,
+    /// Rows.
+    pub rows: u32,
+    /// From one row of x to the next.
+    pub x_stride: u32,
+    /// Numbers that are summed over.
+    pub inputs: u32,
+    /// Columns of out.
+    pub outputs: u32,
+    /// 0: stored, 1: added, 2: gated.
+    pub epilogue: u32,
+    /// Of what is stored, or of the gate.
+    pub act: u32,
+}
+
+/// `rotary_append_f32` in `kernels/kv_cache.cu`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Rotary {
+    /// `[rows, (heads + 2 · kv_heads) · head_dim]` float32: queries are written.
+    pub qkv: u64,
+    /// `[positions, dims]` float32, or 0.
+    pub table: u64,
+    /// `[head_dim]` float32, or 0.
+    pub q_norm: u64,
+    /// Likewise.
+    pub k_norm: u64,
+    /// `[wave rows]` uint32.
+    pub positions: u64,
+    /// `[kv_heads, store rows, head_dim]` float32: written.
+    pub keys: u64,
+    /// Likewise.
+    pub values: u64,
+    /// Rows of a head in the store.
+    pub store_rows: u64,
+    /// The wave's row that is the first of qkv.
+    pub first_row: u32,
+    /// Rows.
+    pub rows: u32,
+    /// Query heads.
+    pub heads: u32,
+    /// Key-value heads.
+    pub kv_heads: u32,
+    /// Width of a head.
+    pub head_dim: u32,
+    /// Numbers of it that are turned.
+    pub dims: u32,
+    /// ε of the norms.
+    pub eps: f32,
+    /// 0.
+    pub padding: u32,
+}
+
+/// `append_f32` in `kernels/kv_cache.cu`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Append {
+    /// Rows of `x_stride` float32, the columns to copy first.
+    pub x: u64,
+    /// `[rows, width]` float32: written.
+    pub history: u64,
+    /// rows · width.
+    pub numbers: u64,
+    /// From one row of x to the next.
+    pub x_stride: u32,
+    /// Columns.
+    pub width: u32,
+}
+
+/// `keep_f32` in `kernels/kv_cache.cu`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Keep {
+    /// [`super::tables::KeptRows`], as many as the grid is wide.
+    pub keeps: u64,
+    /// `[heads, rows, width]` float32.
+    pub wave: u64,
+    /// Likewise: written.
+    pub resident: u64,
+    /// Rows of a head.
+    pub wave_rows: u64,
+    /// Likewise.
+    pub resident_rows: u64,
+    /// Numbers of a row.
+    pub width: u32,
+    /// 0.
+    pub padding: u32,
+}
+
+/// `conv_f32` in `kernels/causal_conv.cu`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Conv {
+    /// Tables.
+    pub forest: Forest,
+    /// `[rows, history]` float32.
+    pub stores: Stores,
+    /// Weights.
+    pub taps: Taps,
+    /// `[rows, width]` float32: written.
+    pub out: u64,
+    /// The wave's row that is the first of out.
+    pub first_row: u32,
+    /// Channels.
+    pub width: u32,
+    /// Columns of a history row.
+    pub history: u32,
+    /// 0.
+    pub padding: u32,
+}
+
+/// `scan_f32` in `kernels/selective_scan.cu`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Scan {
+    /// Tables.
+    pub forest: Forest,
+    /// `[d_state, d_inner]` float32 each.
+    pub states: States,
+    /// `[rows, d_inner]` float32.
+    pub x: u64,
+    /// Likewise, before the softplus.
+    pub dt: u64,
+    /// B of the first row; C follows it.
+    pub bc: u64,
+    /// The gate of the first row.
+    pub z: u64,
+    /// `[d_inner, d_state]` float32.
+    pub a_log: u64,
+    /// `[d_inner]` float32.
+    pub d_skip: u64,
+    /// `[rows, d_inner]` float32: written.
+    pub out: u64,
+    /// The wave's row that is the first of out.
+    pub first_row: u32,
+    /// The one after the last.
+    pub end_row: u32,
+    /// The run of the first row.
+    pub first_run: u32,
+    /// Channels.
+    pub d_inner: u32,
+    /// Numbers of a channel's state.
+    pub d_state: u32,
+    /// From one row of B to the next.
+    pub bc_stride: u32,
+    /// Likewise.
+    pub z_stride: u32,
+    /// Of z.
+    pub act: u32,
+}
+
+/// `ssd_f32` in `kernels/ssd.cu`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Ssd {
+    /// Tables.
+    pub forest: Forest,
+    /// `[rows, history]` float32: x, B, C, dt.
+    pub stores: Stores,
+    /// `[heads · head_dim, d_state]` float32 each.
+    pub states: States,
+    /// Over x, B and C.
+    pub taps: Taps,
+    /// `[heads]` float32.
+    pub dt_bias: u64,
+    /// Likewise.
+    pub a_log: u64,
+    /// Likewise.
+    pub d_skip: u64,
+    /// `[rows, heads · head_dim]` float32: written.
+    pub out: u64,
+    /// The wave's row that is the first of out.
+    pub first_row: u32,
+    /// The one after the last.
+    pub end_row: u32,
+    /// The run of the first row.
+    pub first_run: u32,
+    /// Heads.
+    pub heads: u32,
+    /// Width of a head, at most 256.
+    pub head_dim: u32,
+    /// Groups that share B and C.
+    pub groups: u32,
+    /// State size.
+    pub d_state: u32,
+    /// Columns of a history row.
+    pub history: u32,
+    /// Bounds of Δ.
+    pub dt_least: f32,
+    /// Likewise.
+    pub dt_most: f32,
+}
+
+/// `attention_f32` in `kernels/plain_attention.cu`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct PlainAttention {
+    /// Tables.
+    pub forest: Forest,
+    /// `[rows, q_stride]` float32, the queries' columns first.
+    pub q: u64,
+    /// `[kv_heads, store rows, head_dim]` float32 of the wave, and resident.
+    pub keys: [u64; 2],
+    /// Likewise.
+    pub values: [u64; 2],
+    /// `[rows, heads · head_dim]` float32: written.
+    pub out: u64,
+    /// Rows of a head in each store.
+    pub store_rows: [u64; 2],
+    /// The wave's row that is the first of q and out.
+    pub first_row: u32,
+    /// Rows.
+    pub rows: u32,
+    /// Columns of q.
+    pub q_stride: u32,
+    /// Query heads.
+    pub heads: u32,
+    /// Key-value heads.
+    pub kv_heads: u32,
+    /// Width of a head, at most 256.
+    pub head_dim: u32,
+    /// Positions that a row sees, or 0 for all.
+    pub window: u32,
+    /// Factor on q·k.
+    pub scale: f32,
+    /// c of c·tanh(·/c), or 0.
+    pub softcap: f32,
+    /// 0.
+    pub padding: u32,
+}
+
+/// `forest_attention_T_D` in `kernels/forest_attention.cu`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Attention {
+    /// `[rows, q_stride]` float32, the queries' columns first.
+    pub q: u64,
+    /// `[kv_heads, store rows, head_dim]` of the wave, and resident.
+    pub keys: [u64; 2],
+    /// Likewise.
+    pub values: [u64; 2],
+    /// [`AttentionItem`]s, as many as the grid is wide.
+    pub items: u64,
+    /// Tables.
+    pub forest: Forest,
+    /// `[rows, heads · head_dim]`: written.
+    pub out: u64,
+    /// `[part rows, heads, head_dim]` float32: written.
+    pub parts: u64,
+    /// `[part rows, heads]` pairs of float32: written.
+    pub part_sums: u64,
+    /// Rows of a head in each store.
+    pub store_rows: [u64; 2],
+    /// The wave's row that is the first of q and out.
+    pub block_row: u32,
+    /// Columns of q.
+    pub q_stride: u32,
+    /// Query heads.
+    pub heads: u32,
+    /// Key-value heads.
+    pub kv_heads: u32,
+    /// Width of a head; a multiple of 8.
+    pub head_dim: u32,
+    /// Positions that a row sees, or 0 for all.
+    pub window: u32,
+    /// Factor on q·k.
+    pub scale: f32,
+    /// c of c·tanh(·/c), or 0.
+    pub softcap: f32,
+}
+
+/// What a block of `forest_attention_T_D` does, for one key-value head.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct AttentionItem {
+    /// Index of a run.
+    pub run: u32,
+    /// Row of the wave.
+    pub first_row: u32,
+    /// Rows.
+    pub rows: u32,
+    /// First of the heads that share a key-value head.
+    pub first_head: u32,
+    /// Heads.
+    pub heads: u32,
+    /// Which 2,048 positions.
+    pub segment: u32,
+    /// First row of the parts that it writes, or `u32::MAX`: it writes `out`.
+    pub part: u32,
+}
+
+/// `attention_merge_T` in `kernels/forest_attention.cu`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct AttentionMergeAll {
+    /// [`AttentionMerge`]s, as many as the grid is wide.
+    pub merges: u64,
+    /// As [`Attention::parts`].
+    pub parts: u64,
+    /// As [`Attention::part_sums`].
+    pub part_sums: u64,
+    /// `[rows, heads · head_dim]`: written.
+    pub out: u64,
+    /// The wave's row that is the first of out.
+    pub block_row: u32,
+    /// Query heads.
+    pub heads: u32,
+    /// Width of a head.
+    pub head_dim: u32,
+    /// 0.
+    pub padding: u32,
+}
+
+/// Rows whose parts are merged.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct AttentionMerge {
+    /// Row of the wave.
+    pub first_row: u32,
+    /// Rows.
+    pub rows: u32,
+    /// Their first part row.
+    pub part: u32,
+    /// Parts of each, `rows` part rows apart.
+    pub segments: u32,
+}
+
+/// `head_segments_T` in `kernels/logprob_head.cu` and `kernels/plain_head.cu`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct Head {
-    /// `[rows, d]`, 16 bits.
+    /// `[rows, d]`.
     pub x: u64,
-    /// `[vocab, d]`, 16 bits.
+    /// `[vocab, d]`.
     pub weight: u64,
     /// `[vocab]` float32, or 0.
     pub bias: u64,
@@ -48,7 +428,7 @@ pub struct Head {
     pub picked: u64,
     /// Rows.
     pub rows: u32,
-    /// Numbers of a row; a multiple of 8.
+    /// Numbers of a row; a multiple of 8 where they have 16 bits.
     pub d: u32,
     /// Ids.
     pub vocab: u32,

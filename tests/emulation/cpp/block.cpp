@@ -267,8 +267,11 @@ extern "C" int emu_launch(const char* name, const unsigned* grid, const unsigned
         std::atomic<uint64_t> next{0};
         std::mutex first;
         auto work = [&] {
-            auto b = std::make_unique<Block>();
-            Stacks stacks;
+            // Kept from launch to launch: many are over before fresh stacks would be mapped.
+            static thread_local Stacks stacks;
+            static thread_local auto kept = std::make_unique<Block>();
+            Block* b = kept.get();
+            b->fault.clear();
             b->size = {size[0], size[1], size[2]};
             b->grid = {grid[0], grid[1], grid[2]};
             b->threads = threads;
@@ -276,7 +279,7 @@ extern "C" int emu_launch(const char* name, const unsigned* grid, const unsigned
             b->schedule = {Order(order), Landing(landing), watched != 0};
             b->entry = kernel->entry;
             b->params = params;
-            block = b.get();
+            block = b;
             if (!stacks.base) b->fault = "no memory for the threads' stacks";
             for (uint64_t i; b->fault.empty() && (i = next++) < total;)
                 run_block(*b, stacks, {unsigned(i % grid[0]), unsigned(i / grid[0] % grid[1]), unsigned(i / grid[0] / grid[1])});

@@ -4,6 +4,7 @@
 //! A kernel that is correct gives the same bits under every [`Schedule`]. One that lacks a barrier may give them under some; so tests run all of them, and the
 //! watched one finds the missing barrier whatever the order was.
 
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 
 /// Which of the threads that could go on does.
@@ -104,24 +105,34 @@ pub unsafe fn launch(name: &str, grid: [u32; 3], threads: u32, shared: usize, pa
     Err(unsafe { CStr::from_ptr(reason.as_ptr()) }.to_string_lossy().into_owned())
 }
 
-/// What plays the device's memory: zeroed, aligned to 256 bytes, known to the watch.
+/// What plays the device's memory: zeroed, aligned to 256 bytes, known to the watch. Kernels change it behind shared references, as a device does.
 #[derive(Debug)]
 pub struct Memory {
-    blocks: Vec<Aligned>,
+    begin: *mut u8,
     size: usize,
 }
 
-#[derive(Clone, Copy, Debug)]
-#[repr(align(256))]
-struct Aligned(#[expect(dead_code, reason = "read as bytes")] [u8; 256]);
+// SAFETY: it owns its bytes, and whoever launches a kernel that writes them vouches that nobody reads them meanwhile.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
 
 impl Memory {
+    fn layout(size: usize) -> Layout {
+        Layout::from_size_align(size.max(1), 256).expect("sizes of tests are small")
+    }
+
     /// So many bytes.
     pub fn new(size: usize) -> Memory {
-        let blocks = vec![Aligned([0; 256]); size.div_ceil(256)];
-        // SAFETY: the range is this allocation's; it is taken back when it is dropped.
-        unsafe { emu_allocated(blocks.as_ptr().cast(), size) };
-        Memory { blocks, size }
+        // SAFETY: the layout has a size; what is told to the watch is this allocation, until it is dropped.
+        unsafe {
+            let begin = alloc_zeroed(Memory::layout(size));
+            if begin.is_null() {
+                handle_alloc_error(Memory::layout(size));
+            }
+            emu_allocated(begin.cast(), size);
+            Memory { begin, size }
+        }
     }
 
     /// Filled with these.
@@ -133,25 +144,28 @@ impl Memory {
 
     /// Where it begins.
     pub fn address(&self) -> u64 {
-        self.blocks.as_ptr() as u64
+        self.begin as u64
     }
 
     /// What it holds.
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: the blocks hold at least `size` bytes.
-        unsafe { std::slice::from_raw_parts(self.blocks.as_ptr().cast(), self.size) }
+        // SAFETY: the allocation has `size` bytes, all of them set.
+        unsafe { std::slice::from_raw_parts(self.begin, self.size) }
     }
 
     /// What it holds, to change.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above.
-        unsafe { std::slice::from_raw_parts_mut(self.blocks.as_mut_ptr().cast(), self.size) }
+        // SAFETY: as above, and nobody else has it.
+        unsafe { std::slice::from_raw_parts_mut(self.begin, self.size) }
     }
 }
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: told of by `new`.
-        unsafe { emu_freed(self.blocks.as_ptr().cast()) };
+        // SAFETY: allocated by `new` with this layout, and told to the watch there.
+        unsafe {
+            emu_freed(self.begin.cast());
+            dealloc(self.begin, Memory::layout(self.size));
+        }
     }
 }

@@ -1,0 +1,103 @@
+// What goes into a layer's history, and what of it stays.
+//
+// rotary_append_f32   qkv [rows, (heads + 2 · kv_heads) · head_dim]: of every query and key head the RMS norm, where there is one, then the turn of its first `dims` numbers
+//                     in pairs (i, i + dims / 2); queries stay in place, keys and values go to [kv_heads, store rows, head_dim] at the wave's rows. A warp a row and head.
+// append_f32          Columns of x to rows of a history. A thread a number.
+// keep_f32            Rows of the wave's store to rows of the resident one, in each of `heads`.
+//
+// Equal the verbs `rotary_append`, `append` and `keep` of src/backend/reference.rs; turning pairs a half apart: Su et al. 2021 (arXiv:2104.09864), as GPT-NeoX arranges them.
+#include "numbers.cuh"
+
+constexpr int CACHE_THREADS = 256;
+
+struct RotaryParams {
+    float* qkv;
+    const float* table; // [positions, dims]: cosines, then sines; null: nothing is turned
+    const float* q_norm; // [head_dim], or null
+    const float* k_norm;
+    const uint32_t* positions; // of the wave's rows
+    float* keys;
+    float* values;
+    uint64_t store_rows;
+    uint32_t first_row; // of the wave
+    uint32_t rows;
+    uint32_t heads;
+    uint32_t kv_heads;
+    uint32_t head_dim;
+    uint32_t dims;
+    float eps;
+    uint32_t padding;
+};
+static_assert(sizeof(RotaryParams) == 96, "twin of params::Rotary");
+
+KERNEL(rotary_append_f32, RotaryParams, CACHE_THREADS) {
+    uint32_t all = p.heads + 2 * p.kv_heads, lane = threadIdx.x % WARP;
+    uint64_t at = uint64_t(blockIdx.x) * (CACHE_THREADS / WARP) + threadIdx.x / WARP;
+    uint32_t i = at / all, head = at % all;
+    if (i >= p.rows) return;
+    float* x = p.qkv + at * p.head_dim;
+    uint32_t row = p.first_row + i;
+    bool query = head < p.heads, value = head >= p.heads + p.kv_heads;
+    uint32_t kv = query ? 0 : value ? head - p.heads - p.kv_heads : head - p.heads;
+    float* to = query ? x : (value ? p.values : p.keys) + (kv * p.store_rows + row) * p.head_dim;
+    if (value) {
+        for (uint32_t j = lane; j < p.head_dim; j += WARP) to[j] = x[j];
+        return;
+    }
+    const float* norm = query ? p.q_norm : p.k_norm;
+    float factor = 1.0f;
+    if (norm) {
+        float squares = 0.0f;
+        for (uint32_t j = lane; j < p.head_dim; j += WARP) squares += x[j] * x[j];
+        factor = 1.0f / sqrtf(warp_sum(squares) / p.head_dim + p.eps);
+    }
+    auto normed = [&](uint32_t j) { return norm ? x[j] * factor * norm[j] : x[j]; };
+    uint32_t half = p.table ? p.dims / 2 : 0;
+    const float* turn = p.table + (p.table ? uint64_t(p.positions[row]) * p.dims : 0);
+    for (uint32_t j = lane; j < half; j += WARP) {
+        float a = normed(j), b = normed(j + half), cosine = turn[j], sine = turn[j + half];
+        to[j] = a * cosine - b * sine;
+        to[j + half] = b * cosine + a * sine;
+    }
+    for (uint32_t j = 2 * half + lane; j < p.head_dim; j += WARP) to[j] = normed(j);
+}
+
+struct AppendParams {
+    const float* x;
+    float* history;
+    uint64_t numbers; // rows · width
+    uint32_t x_stride;
+    uint32_t width;
+};
+static_assert(sizeof(AppendParams) == 32, "twin of params::Append");
+
+KERNEL(append_f32, AppendParams, CACHE_THREADS) {
+    uint64_t i = uint64_t(blockIdx.x) * CACHE_THREADS + threadIdx.x;
+    if (i < p.numbers) p.history[i] = p.x[i / p.width * p.x_stride + i % p.width];
+}
+
+// Rows of a wave that are kept: forest::Keep.
+struct CacheKeep {
+    uint32_t row;
+    uint32_t resident;
+    uint32_t length;
+};
+
+struct KeepParams {
+    const CacheKeep* keeps;
+    const float* wave;
+    float* resident;
+    uint64_t wave_rows; // of a head
+    uint64_t resident_rows;
+    uint32_t width;
+    uint32_t padding;
+};
+static_assert(sizeof(KeepParams) == 48, "twin of params::Keep");
+
+// A block: one stretch of rows of one head.
+KERNEL(keep_f32, KeepParams, CACHE_THREADS) {
+    CacheKeep k = p.keeps[blockIdx.x];
+    const float* from = p.wave + (blockIdx.y * p.wave_rows + k.row) * p.width;
+    float* to = p.resident + (blockIdx.y * p.resident_rows + k.resident) * p.width;
+    for (uint64_t i = threadIdx.x; i < uint64_t(k.length) * p.width; i += CACHE_THREADS) to[i] = from[i];
+}

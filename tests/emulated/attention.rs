@@ -1,0 +1,323 @@
+//! kernels/forest_attention.cu, over waves that the program's own forest gives.
+
+use super::{Launch, number};
+use emulation::{Memory, Schedule};
+use half::{bf16, f16};
+use hilberg::backend::cuda::{attention, params, tables};
+use hilberg::forest::{Cut, Forest, Readout, Run, SpanId, Store, Wave, Waves};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+const TILE: usize = 64;
+
+#[derive(Clone, Copy)]
+struct Shape {
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    window: Option<usize>,
+    softcap: f32,
+    scale: f32,
+}
+
+const PLAIN: Shape = Shape { heads: 2, kv_heads: 1, head_dim: 64, window: None, softcap: 0.0, scale: 0.125 };
+
+/// A number of 16 bits.
+trait Half: bytemuck::Pod + PartialEq + std::fmt::Debug {
+    const NAME: &'static str;
+    /// Unit in the last place of numbers about 1.
+    const UNIT: f64;
+    fn of(v: f32) -> Self;
+    fn wide(self) -> f32;
+}
+
+impl Half for bf16 {
+    const NAME: &'static str = "bf16";
+    const UNIT: f64 = 1.0 / 128.0;
+    fn of(v: f32) -> Self {
+        bf16::from_f32(v)
+    }
+    fn wide(self) -> f32 {
+        self.to_f32()
+    }
+}
+
+impl Half for f16 {
+    const NAME: &'static str = "f16";
+    const UNIT: f64 = 1.0 / 1024.0;
+    fn of(v: f32) -> Self {
+        f16::from_f32(v)
+    }
+    fn wide(self) -> f32 {
+        self.to_f32()
+    }
+}
+
+/// What a row's queries, keys and values are drawn from: its path, and nothing else.
+type Path = u64;
+
+/// Both stores as far as they are filled: the wave's rows, and the resident ones.
+#[derive(Default)]
+struct Stores {
+    wave: Vec<Path>,
+    resident: Vec<Path>,
+}
+
+impl Stores {
+    fn at(&self, wave: &Wave, run: &Run, position: u32) -> Path {
+        if position >= run.position {
+            return self.wave[(run.rows.start + position - run.position) as usize];
+        }
+        let past = &wave.segments[run.past.start as usize..run.past.end as usize];
+        let s = past.iter().find(|s| (s.position..s.position + s.len).contains(&position)).unwrap();
+        let row = (s.row + position - s.position) as usize;
+        if s.store == Store::Wave { self.wave[row] } else { self.resident[row] }
+    }
+
+    /// Rows of the next wave.
+    fn enter(&mut self, wave: &Wave) {
+        self.resident.resize(wave.resident_rows as usize, 0);
+        self.wave.clear();
+        for run in &wave.runs {
+            for row in run.rows.clone() {
+                let position = run.position + row - run.rows.start;
+                let before = if position == 0 { 1 } else { self.at(wave, run, position - 1) };
+                self.wave.push((before ^ u64::from(wave.tokens[row as usize])).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (before >> 23));
+            }
+        }
+    }
+
+    fn leave(&mut self, wave: &Wave) {
+        for k in &wave.keeps {
+            for i in 0..k.len {
+                self.resident[(k.resident + i) as usize] = self.wave[(k.row + i) as usize];
+            }
+        }
+    }
+}
+
+/// A path's key (kind 1) or value (2) of a head, or its query (0).
+fn vector(path: Path, kind: usize, head: usize, head_dim: usize) -> Vec<f32> {
+    (0..head_dim).map(|i| number(path, (kind * 1000 + head) * 1000 + i)).collect()
+}
+
+/// `[kv_heads, rows, head_dim]`
+fn store<T: Half>(shape: &Shape, paths: &[Path], kind: usize) -> Memory {
+    let all: Vec<T> = (0..shape.kv_heads).flat_map(|h| paths.iter().flat_map(move |p| vector(*p, kind, h, shape.head_dim))).map(T::of).collect();
+    Memory::of(bytemuck::cast_slice(&all))
+}
+
+/// Attention of rows `block`, by the kernels: `[rows, heads · head_dim]`.
+fn attend<T: Half>(shape: &Shape, wave: &Wave, stores: &Stores, block: Range<usize>, schedule: Schedule) -> Vec<T> {
+    let Shape { heads, kv_heads, head_dim, .. } = *shape;
+    let work = attention::work(wave, block.clone(), heads / kv_heads, shape.window);
+    let (runs, segments, ..) = tables::of(wave);
+    // Other columns than the queries' are there, too.
+    let q_stride = heads * head_dim + 8;
+    let mut q = Vec::new();
+    for &path in &stores.wave[block.clone()] {
+        q.extend((0..heads).flat_map(|h| vector(path, 0, h, head_dim)));
+        q.resize(q.len().next_multiple_of(q_stride), f32::NAN);
+    }
+    let q = Memory::of(bytemuck::cast_slice(&q));
+    let both = |kind| [store::<T>(shape, &stores.wave, kind), store::<T>(shape, &stores.resident, kind)];
+    let (keys, values) = (both(1), both(2));
+    let (items, merges) = (Memory::of(bytemuck::cast_slice(&work.items)), Memory::of(bytemuck::cast_slice(&work.merges)));
+    let (runs, segments) = (Memory::of(bytemuck::cast_slice(&runs)), Memory::of(bytemuck::cast_slice(&segments)));
+    let (parts, part_sums) = (Memory::new(4 * work.part_rows as usize * heads * head_dim), Memory::new(8 * work.part_rows as usize * heads));
+    let out = Memory::new(size_of::<T>() * block.len() * heads * head_dim);
+    let attend = params::Attention {
+        q: q.address(),
+        keys: [keys[0].address(), keys[1].address()],
+        values: [values[0].address(), values[1].address()],
+        items: items.address(),
+        forest: tables::Forest { runs: runs.address(), segments: segments.address(), saves: 0, run_of_row: 0 },
+        out: out.address(),
+        parts: parts.address(),
+        part_sums: part_sums.address(),
+        store_rows: [stores.wave.len() as u64, stores.resident.len() as u64],
+        block_row: block.start as u32,
+        q_stride: q_stride as u32,
+        heads: heads as u32,
+        kv_heads: kv_heads as u32,
+        head_dim: head_dim as u32,
+        window: shape.window.unwrap_or(0) as u32,
+        scale: shape.scale,
+        softcap: shape.softcap,
+    };
+    let merge = params::AttentionMergeAll {
+        merges: merges.address(),
+        parts: parts.address(),
+        part_sums: part_sums.address(),
+        out: out.address(),
+        block_row: block.start as u32,
+        heads: heads as u32,
+        head_dim: head_dim as u32,
+        padding: 0,
+    };
+    let width = [64, 96, 128].into_iter().find(|w| *w >= head_dim).unwrap();
+    let names = [format!("forest_attention_{}_{width}", T::NAME), format!("attention_merge_{}", T::NAME)];
+    let shared = 2 * TILE * (width + 8) * 5 + 4 * 2 * TILE;
+    let first: Launch = (&names[0], [work.items.len() as u32, kv_heads as u32, 1], 128, shared);
+    let most = work.merges.iter().map(|m| m.rows).max().unwrap_or(0);
+    let second: Launch = (&names[1], [work.merges.len() as u32, most, heads as u32], 128, 0);
+    let mut launches = vec![(first, bytemuck::bytes_of(&attend))];
+    if most > 0 {
+        launches.push((second, bytemuck::bytes_of(&merge)));
+    }
+    super::run(&launches, schedule).unwrap_or_else(|fault| panic!("{schedule:?}: {fault}"));
+    bytemuck::cast_slice(out.bytes()).to_vec()
+}
+
+/// A row's head in float64, and as plain loops give it that round what the kernel rounds: q, the weights, the result.
+fn oracle<T: Half>(shape: &Shape, q: &[f32], keys: &[Vec<f32>], values: &[Vec<f32>]) -> (Vec<f64>, Vec<f64>) {
+    let cap = |s: f64| if shape.softcap == 0.0 { s } else { shape.softcap as f64 * (s / shape.softcap as f64).tanh() };
+    let stored = |v: &f32| T::of(*v).wide() as f64;
+    let mix = |q: &dyn Fn(usize) -> f64, weight: &dyn Fn(f64) -> f64| -> Vec<f64> {
+        let scores: Vec<f64> = keys.iter().map(|k| cap((0..k.len()).map(|i| q(i) * stored(&k[i])).sum::<f64>() * shape.scale as f64)).collect();
+        let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let total: f64 = scores.iter().map(|s| (s - most).exp()).sum();
+        (0..shape.head_dim).map(|i| scores.iter().zip(values).map(|(s, v)| weight((s - most).exp() / total) * stored(&v[i])).sum()).collect()
+    };
+    let round = |v: f64| T::of(v as f32).wide() as f64;
+    let truth = mix(&|i| q[i] as f64, &|w| w);
+    let near = mix(&|i| stored(&q[i]), &round).into_iter().map(round).collect();
+    (truth, near)
+}
+
+/// Holds every row of every wave against float64, under every schedule.
+fn check<T: Half>(shape: &Shape, forest: &Forest, rows: usize, block: usize, schedules: &[Schedule]) {
+    let mut readout = Readout::new();
+    for span in 0..forest.spans().len() {
+        let n = forest.tokens(SpanId(span as u32)).len() as u32;
+        readout.sum(forest, SpanId(span as u32), u32::from(forest.spans()[span].position == 0)..n).unwrap();
+    }
+    let mut stores = Stores::default();
+    for wave in Waves::plan(forest, &readout, Cut { rows, reach: shape.window.map(|w| w as u32), grain: None }) {
+        stores.enter(&wave);
+        let n = wave.tokens.len();
+        for start in (0..n).step_by(block) {
+            let block = start..n.min(start + block);
+            let got = attend::<T>(shape, &wave, &stores, block.clone(), schedules[0]);
+            for &schedule in &schedules[1..] {
+                assert_eq!(attend::<T>(shape, &wave, &stores, block.clone(), schedule), got, "{schedule:?}");
+            }
+            for row in block.clone() {
+                let run = wave.runs.iter().find(|r| r.rows.contains(&(row as u32))).unwrap();
+                let position = run.position + row as u32 - run.rows.start;
+                let from = shape.window.map_or(0, |w| (position + 1).saturating_sub(w as u32));
+                let paths: Vec<Path> = (from..=position).map(|p| stores.at(&wave, run, p)).collect();
+                for head in 0..shape.heads {
+                    let kv = head / (shape.heads / shape.kv_heads);
+                    let of = |kind| -> Vec<Vec<f32>> { paths.iter().map(|p| vector(*p, kind, kv, shape.head_dim)).collect() };
+                    let (truth, near) = oracle::<T>(shape, &vector(stores.wave[row], 0, head, shape.head_dim), &of(1), &of(2));
+                    let most = |off: &dyn Fn(usize) -> f64| (0..shape.head_dim).map(off).fold(0.0, f64::max);
+                    let (naive, size) = (most(&|i| (near[i] - truth[i]).abs()), most(&|i| truth[i].abs()));
+                    let at = ((row - block.start) * shape.heads + head) * shape.head_dim;
+                    let off = most(&|i| (got[at + i].wide() as f64 - truth[i]).abs());
+                    // The kernel rounds weights before they are divided by their sum, the plain loops after: as far off at the most.
+                    let budget = 2.0 * naive + T::UNIT * size;
+                    assert!(
+                        off <= budget,
+                        "{}, position {position}, head {head}: off by {off:.1e}, plain loops {naive:.1e}, rounding {:.1e}",
+                        T::NAME,
+                        T::UNIT * size
+                    );
+                }
+            }
+        }
+        stores.leave(&wave);
+    }
+}
+
+fn tokens(n: usize, seed: u32) -> Vec<u32> {
+    (0..n as u32).map(|i| i * 31 % 97 + seed).collect()
+}
+
+/// A trunk with branches at all kinds of places, a chain of forks, spans of one token.
+fn forest() -> Forest {
+    let mut f = Forest::new();
+    let trunk = f.root(&tokens(150, 0)).unwrap();
+    for (i, at) in [1, 63, 64, 65, 128, 149].into_iter().enumerate() {
+        f.branch(trunk, at, &tokens([2, 1, 70, 3, 20, 5][i], 200 + i as u32)).unwrap();
+    }
+    let mut span = f.root(&tokens(3, 7)).unwrap();
+    for i in 0..9 {
+        span = f.branch(span, if i % 2 == 0 { 2 } else { 1 }, &tokens(3, 300 + i)).unwrap();
+    }
+    f.root(&tokens(2, 9)).unwrap();
+    f
+}
+
+#[test]
+fn every_schedule_gives_the_same_bits_near_to_float64() {
+    check::<bf16>(&PLAIN, &forest(), 4096, 4096, &Schedule::ALL);
+    check::<f16>(&PLAIN, &forest(), 4096, 100, &Schedule::ALL[..2]);
+}
+
+#[test]
+fn shapes_of_heads() {
+    let some = &Schedule::ALL[..1];
+    check::<bf16>(&Shape { heads: 6, kv_heads: 2, head_dim: 128, window: None, softcap: 0.0, scale: 0.5 }, &forest(), 4096, 4096, some);
+    check::<f16>(&Shape { heads: 3, kv_heads: 3, head_dim: 80, window: None, softcap: 5.0, scale: 0.3 }, &forest(), 4096, 77, some);
+    check::<bf16>(&Shape { heads: 4, kv_heads: 1, head_dim: 40, window: Some(33), softcap: 0.0, scale: 1.0 }, &forest(), 4096, 4096, some);
+    check::<bf16>(&Shape { heads: 71, kv_heads: 1, head_dim: 8, window: None, softcap: 0.0, scale: 1.0 }, &forest(), 4096, 4096, &Schedule::ALL[1..2]);
+}
+
+/// Trees that are cut go on over the resident store.
+#[test]
+fn resident_pasts() {
+    check::<bf16>(&PLAIN, &forest(), 64, 64, &Schedule::ALL[..1]);
+    check::<bf16>(&Shape { window: Some(40), ..PLAIN }, &forest(), 50, 20, &Schedule::ALL[..1]);
+}
+
+/// Rows alone and in company, in whichever wave and block: the same bits, pasts of several segments among them.
+#[test]
+fn a_path_alone_and_in_company() {
+    let shape = Shape { heads: 2, kv_heads: 1, head_dim: 16, ..PLAIN };
+    let trunk = tokens(2100, 0);
+    let ends = [(2040, tokens(30, 500)), (2048, tokens(3, 600)), (2090, tokens(9, 700))];
+    let mut together = Forest::new();
+    let root = together.root(&trunk).unwrap();
+    for (at, end) in &ends {
+        together.branch(root, *at, end).unwrap();
+    }
+    let mut alone = Forest::new();
+    for (at, end) in &ends {
+        alone.root(&[&trunk[..*at as usize], end].concat()).unwrap();
+    }
+    // The rows from 2,030 on, of all waves of a forest, by path.
+    let late = |forest: &Forest, rows: usize, step: usize| -> BTreeMap<Path, Vec<bf16>> {
+        let mut readout = Readout::new();
+        for span in (0..forest.spans().len()).map(|s| SpanId(s as u32)) {
+            let n = forest.tokens(span).len() as u32;
+            readout.sum(forest, span, n - 2..n).unwrap();
+        }
+        let (mut stores, mut found) = (Stores::default(), BTreeMap::new());
+        for wave in Waves::plan(forest, &readout, Cut { rows, reach: None, grain: None }) {
+            stores.enter(&wave);
+            let n = wave.tokens.len();
+            for start in (0..n).step_by(step) {
+                let block = start..n.min(start + step);
+                if wave.positions[block.clone()].iter().all(|p| *p < 2030) {
+                    continue;
+                }
+                let got = attend::<bf16>(&shape, &wave, &stores, block.clone(), Schedule::ALL[1]);
+                for (i, row) in block.enumerate().filter(|&(_, row)| wave.positions[row] >= 2030) {
+                    found.insert(stores.wave[row], got[i * 32..(i + 1) * 32].to_vec());
+                }
+            }
+            stores.leave(&wave);
+        }
+        found
+    };
+    let want = late(&together, 1 << 16, 64);
+    for (forest, rows, step) in [(&together, 700, 50), (&alone, 1 << 16, 33), (&alone, 1 << 16, 1)] {
+        let got = late(forest, rows, step);
+        let shared: Vec<_> = got.keys().filter(|p| want.contains_key(p)).collect();
+        assert!(shared.len() >= 40, "{} paths in both", shared.len());
+        for path in shared {
+            assert_eq!(got[path], want[path]);
+        }
+    }
+}
