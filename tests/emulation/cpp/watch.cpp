@@ -146,6 +146,9 @@ void access(const void* address, size_t size, size_t alignment, bool writes) {
     if (reinterpret_cast<uintptr_t>(p) % alignment) fail("an access of " + std::to_string(alignment) + " bytes is not aligned to them");
     if (in_shared(p)) return shared_access(p, size, writes);
     if (state.stacks.holds(p, size) || state.last.holds(p, size)) return;
+    // Parameters lie on the launching thread's stack.
+    const char* params = static_cast<const char*>(block->params);
+    if (p >= params && p < params + 4096) return;
     // A failure abandons this stack, so that nothing on it may hold the lock.
     Range near = allocation_at(p);
     if (near.holds(p, size)) {
@@ -156,9 +159,6 @@ void access(const void* address, size_t size, size_t alignment, bool writes) {
         fail(std::string(writes ? "writes " : "reads ") + std::to_string(p - near.begin) + " bytes into an allocation of " + std::to_string(near.end - near.begin));
     for (const Range& r : image())
         if (r.holds(p, size)) return;
-    // Parameters lie on the launching thread's stack.
-    const char* params = static_cast<const char*>(block->params);
-    if (p >= params && p < params + 4096) return;
     fail(std::string(writes ? "writes" : "reads") + " where nothing was allocated");
 }
 
