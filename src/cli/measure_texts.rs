@@ -135,7 +135,7 @@ impl<'a> Texts<'a> {
         if let Some(c) = copies {
             let [a, b] = c.example.map(|d| drawing.names.get(&d).map_or("?", String::as_str));
             let have = if c.count == 1 { "1 document has".into() } else { format!("{} documents have", c.count) };
-            notices.push(format!("{have} the same text as another one ({a} and {b}, for example), and is not independent of it; leave copies out"));
+            notices.push(format!("{have} the same text as another one ({a} and {b}, for example): copies are not independent; leave them out"));
         }
         let (documents, unit) = (self.index.documents(), self.unit);
         if drawing.too_short > 0 {
