@@ -93,9 +93,16 @@ impl Footer<'_> {
                 step => id.checked_add(step.into())?,
             };
             path.push(id);
-            if path[..] == SCHEMA[..1] && kind == 9 {
+            // What is no list or no number here is refused: a reader may take it for one whatever it says it is.
+            if path[..] == SCHEMA[..1] {
+                if kind != 9 || !self.columns.is_empty() {
+                    return None;
+                }
                 self.schema(path)?;
-            } else if path[..] == SCHEMA && kind == 5 {
+            } else if path[..] == SCHEMA {
+                if kind != 5 {
+                    return None;
+                }
                 let columns = self.signed()?;
                 *self.columns.last_mut()? = columns;
             } else if kind > 2 {
@@ -224,5 +231,14 @@ mod tests {
         (0..100_000).for_each(|i| chain.extend([0x55, if i < 99_999 { 2 } else { 0 }, 0]));
         chain.push(0);
         assert!(opened(&chain).is_err());
+    }
+
+    /// A reader may take for a list, or for a number of columns, what says that it is something else.
+    #[test]
+    fn the_schema_is_a_list_and_its_numbers_are_numbers() {
+        // Version 1; the schema as a set of one element of no field; the same as a list, twice; an element whose columns are 64 bits.
+        for footer in [&[0x15, 2, 0x1a, 0x1c, 0, 0][..], &[0x15, 2, 0x19, 0x1c, 0, 0x09, 4, 0x1c, 0, 0], &[0x15, 2, 0x19, 0x1c, 0x56, 2, 0, 0]] {
+            assert!(opened(footer).unwrap_err().contains("footer"), "{footer:?}");
+        }
     }
 }
