@@ -5,6 +5,9 @@
 constexpr uint32_t NOWHERE = 0xffffffffu; // no row; no state: zeros
 constexpr uint32_t RESIDENT = 0x80000000u; // of a row or a state: of the resident store, not the wave's
 
+// Attention reduces keys in tiles of so many absolute positions, and tiles in segments that are merged in order.
+constexpr uint32_t KEY_TILE = 64, KEY_SEGMENT = 2048;
+
 // Rows of one span.
 struct ForestRun {
     uint32_t first_row;

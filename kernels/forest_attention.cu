@@ -17,7 +17,7 @@
 #include "forest.cuh"
 #include "ptx.cuh"
 
-constexpr int ATTENTION_THREADS = 128, QUERIES = 64, KEY_TILE = 64, KEY_SEGMENT = 2048;
+constexpr int ATTENTION_THREADS = 128, QUERIES = 64;
 constexpr uint32_t DIRECT = 0xffffffffu;
 
 // What a block does, for one key-value head.
@@ -89,7 +89,7 @@ template <class T, int D> __device__ void forest_attention(const AttentionParams
         if (threadIdx.x < KEY_TILE) where[tile % 2 * KEY_TILE + threadIdx.x] = position < end ? locate(p.forest, run, position) : NOWHERE;
     };
     auto fetch = [&](uint32_t tile) {
-        for (int i = threadIdx.x; i < KEY_TILE * D_TILES; i += ATTENTION_THREADS) {
+        for (uint32_t i = threadIdx.x; i < KEY_TILE * D_TILES; i += ATTENTION_THREADS) {
             int key = i / D_TILES, eighth = i % D_TILES;
             uint32_t row = where[tile % 2 * KEY_TILE + key];
             bool there = row != NOWHERE && uint32_t(eighth) * 8 < p.head_dim;
@@ -145,7 +145,6 @@ template <class T, int D> __device__ void forest_attention(const AttentionParams
             }
         }
 
-        float scale = p.softcap != 0.0f ? LOG2_E : p.scale * LOG2_E;
 #pragma unroll
         for (int i = 0; i < 2; i++) {
             float most = -INFINITY;
@@ -156,8 +155,7 @@ template <class T, int D> __device__ void forest_attention(const AttentionParams
                     float& x = s[n][2 * i + j];
                     uint32_t key = tile * KEY_TILE + n * 8 + lane % 4 * 2 + j;
                     bool seen = key <= position[i] && (!p.window || key + p.window > position[i]);
-                    if (p.softcap != 0.0f) x = p.softcap * tanhf(x * p.scale / p.softcap);
-                    x = seen ? x * scale : -INFINITY;
+                    x = seen ? capped(x * p.scale, p.softcap) * LOG2_E : -INFINITY;
                     most = fmaxf(most, x);
                 }
             // The four lanes of a query.
@@ -185,7 +183,7 @@ template <class T, int D> __device__ void forest_attention(const AttentionParams
         }
 
 #pragma unroll
-        for (int k = 0; k < KEY_TILE / 16; k++) {
+        for (uint32_t k = 0; k < KEY_TILE / 16; k++) {
             uint32_t a[4] = {pair(s[2 * k][0], s[2 * k][1], T{}), pair(s[2 * k][2], s[2 * k][3], T{}), pair(s[2 * k + 1][0], s[2 * k + 1][1], T{}),
                              pair(s[2 * k + 1][2], s[2 * k + 1][3], T{})};
 #pragma unroll

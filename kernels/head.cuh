@@ -2,6 +2,9 @@
 #pragma once
 #include "ptx.cuh"
 
+// Ids whose sums are one pair: part of the numbers, since pairs are combined in order. src/backend/cuda/twin.rs has the same.
+constexpr uint32_t HEAD_SEGMENT = 2048;
+
 struct HeadParams {
     const void* x;
     const void* weight;
@@ -18,6 +21,12 @@ struct HeadParams {
     uint32_t padding;
 };
 static_assert(sizeof(HeadParams) == 80, "twin of params::Head");
+
+// A product as the logit of an id; −∞ past the vocabulary.
+__device__ __forceinline__ float logit(const HeadParams& p, float product, uint32_t id) {
+    if (id >= p.vocab) return -INFINITY;
+    return capped(p.bias ? product + p.bias[id] : product, p.softcap) * p.scale;
+}
 
 // The largest of some numbers, and Σ e^(number − largest) over them.
 struct Running {

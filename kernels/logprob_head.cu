@@ -17,7 +17,7 @@
 // Moves at least sizeof(T) · d · (rows + vocab) bytes and computes 2 · rows · vocab · d operations and rows · vocab exponentials.
 #include "head.cuh"
 
-constexpr int HEAD_THREADS = 256, HEAD_ROWS = 128, HEAD_COLS = 128, HEAD_CHUNK = 64, HEAD_STAGES = 3, HEAD_TILES = 16;
+constexpr int HEAD_THREADS = 256, HEAD_ROWS = 128, HEAD_COLS = 128, HEAD_CHUNK = 64, HEAD_STAGES = 3, HEAD_TILES = HEAD_SEGMENT / HEAD_COLS;
 constexpr int HEAD_WARP_ROWS = 64, HEAD_WARP_COLS = 32, HEAD_WARPS_ACROSS = HEAD_COLS / HEAD_WARP_COLS;
 constexpr int M_TILES = HEAD_WARP_ROWS / 16, N_TILES = HEAD_WARP_COLS / 8;
 
@@ -42,7 +42,7 @@ template <class T> __device__ void head_segments(const HeadParams& p) {
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     int warp_row = warp / HEAD_WARPS_ACROSS * HEAD_WARP_ROWS, warp_col = warp % HEAD_WARPS_ACROSS * HEAD_WARP_COLS;
     uint32_t first_row = blockIdx.x * HEAD_ROWS, segment = blockIdx.y;
-    uint32_t first_id = segment * HEAD_TILES * HEAD_COLS;
+    uint32_t first_id = segment * HEAD_SEGMENT;
     uint32_t tiles = min((p.vocab - first_id + HEAD_COLS - 1) / HEAD_COLS, uint32_t(HEAD_TILES));
     uint32_t chunks = (p.d + HEAD_CHUNK - 1) / HEAD_CHUNK, steps = tiles * chunks;
 
@@ -58,9 +58,9 @@ template <class T> __device__ void head_segments(const HeadParams& p) {
 
     Running running[M_TILES][2];
     uint32_t asked[M_TILES][2][2]; // a row's targets: from, to
-    #pragma unroll
+#pragma unroll
     for (int m = 0; m < M_TILES; m++)
-        #pragma unroll
+#pragma unroll
         for (int i = 0; i < 2; i++) {
             running[m][i] = {-INFINITY, 0.0f};
             uint32_t row = first_row + warp_row + m * 16 + i * 8 + lane / 4;
@@ -77,59 +77,52 @@ template <class T> __device__ void head_segments(const HeadParams& p) {
         fetch(step + HEAD_STAGES - 1);
         const T* a_room = room + step % HEAD_STAGES * STAGE;
         const T* b_room = a_room + HEAD_ROWS * HEAD_CHUNK;
-        #pragma unroll
+#pragma unroll
         for (int k = 0; k < HEAD_CHUNK / 16; k++) {
             uint32_t a[M_TILES][4], b[N_TILES / 2][4];
-            #pragma unroll
+#pragma unroll
             for (int m = 0; m < M_TILES; m++) ldmatrix_x4(a[m], a_room + swizzled(warp_row + m * 16 + lane % 16, 2 * k + lane / 16));
-            #pragma unroll
+#pragma unroll
             for (int n = 0; n < N_TILES / 2; n++) ldmatrix_x4(b[n], b_room + swizzled(warp_col + n * 16 + lane / 16 * 8 + lane % 8, 2 * k + lane / 8 % 2));
-            #pragma unroll
+#pragma unroll
             for (int m = 0; m < M_TILES; m++)
-                #pragma unroll
+#pragma unroll
                 for (int n = 0; n < N_TILES; n++) mma_16816(c[m][n], a[m], b[n / 2][n % 2 * 2], b[n / 2][n % 2 * 2 + 1], T{});
         }
         if (step % chunks != chunks - 1) continue;
 
         uint32_t tile_id = first_id + step / chunks * HEAD_COLS, id0 = tile_id + warp_col + lane % 4 * 2;
-        #pragma unroll
+#pragma unroll
         for (int m = 0; m < M_TILES; m++)
-            #pragma unroll
+#pragma unroll
             for (int i = 0; i < 2; i++) {
                 float largest = running[m][i].largest;
-                #pragma unroll
+#pragma unroll
                 for (int n = 0; n < N_TILES; n++)
-                    #pragma unroll
+#pragma unroll
                     for (int j = 0; j < 2; j++) {
-                        uint32_t id = id0 + n * 8 + j;
                         float& v = c[m][n][2 * i + j];
-                        if (id >= p.vocab) {
-                            v = -INFINITY;
-                            continue;
-                        }
-                        if (p.bias) v += p.bias[id];
-                        if (p.softcap != 0.0f) v = p.softcap * tanhf(v / p.softcap);
-                        v *= p.scale;
+                        v = logit(p, v, id0 + n * 8 + j);
                         largest = fmaxf(largest, v);
                     }
                 for (uint32_t t = asked[m][i][0]; t < asked[m][i][1]; t++) {
                     uint32_t target = p.targets[t];
                     if (target - tile_id >= HEAD_COLS) continue;
-                    #pragma unroll
+#pragma unroll
                     for (int n = 0; n < N_TILES; n++)
-                        #pragma unroll
+#pragma unroll
                         for (int j = 0; j < 2; j++)
                             if (target == id0 + n * 8 + j) p.picked[t] = c[m][n][2 * i + j];
                 }
                 if (largest > -INFINITY) {
                     float sum = running[m][i].sum * exp2_approx((running[m][i].largest - largest) * LOG2_E);
-                    #pragma unroll
+#pragma unroll
                     for (int n = 0; n < N_TILES; n++)
-                        #pragma unroll
+#pragma unroll
                         for (int j = 0; j < 2; j++) sum += exp2_approx((c[m][n][2 * i + j] - largest) * LOG2_E);
                     running[m][i] = {largest, sum};
                 }
-                #pragma unroll
+#pragma unroll
                 for (int n = 0; n < N_TILES; n++) c[m][n][2 * i] = c[m][n][2 * i + 1] = 0.0f;
             }
     }
@@ -137,12 +130,12 @@ template <class T> __device__ void head_segments(const HeadParams& p) {
     // The last chunk is done with; what follows lies where the chunks were.
     __syncthreads();
     Running* across = reinterpret_cast<Running*>(smem); // [warps across, rows]
-    #pragma unroll
+#pragma unroll
     for (int m = 0; m < M_TILES; m++)
-        #pragma unroll
+#pragma unroll
         for (int i = 0; i < 2; i++) {
             Running r = running[m][i];
-            #pragma unroll
+#pragma unroll
             for (int by = 1; by < 4; by *= 2) r = together(r, {__shfl_xor_sync(ALL_LANES, r.largest, by), __shfl_xor_sync(ALL_LANES, r.sum, by)});
             if (lane % 4 == 0) across[warp % HEAD_WARPS_ACROSS * HEAD_ROWS + warp_row + m * 16 + i * 8 + lane / 4] = r;
         }

@@ -7,11 +7,7 @@
 using bf16 = __nv_bfloat16;
 using f16 = __half;
 
-__device__ __forceinline__ float widen(float x) { return x; }
-__device__ __forceinline__ float widen(bf16 x) { return __bfloat162float(x); }
-__device__ __forceinline__ float widen(f16 x) { return __half2float(x); }
-
-// Rounded to nearest, ties to even. A float16 that would overflow becomes infinite, which the head's check of finite sums finds.
+// Rounded to nearest, ties to even. A float16 that would overflow becomes infinite.
 template <class T> __device__ __forceinline__ T narrow(float x);
 template <> __device__ __forceinline__ float narrow<float>(float x) { return x; }
 template <> __device__ __forceinline__ bf16 narrow<bf16>(float x) { return __float2bfloat16_rn(x); }
@@ -24,7 +20,7 @@ template <class T> struct alignas(4 * sizeof(T)) Four {
 
 constexpr float LOG2_E = 1.4426950408889634f;
 
-// Activations, as src/activation.rs numbers them.
+// Activations, as `act` of src/backend/cuda/twin.rs numbers them.
 enum Activation : uint32_t { ACT_NONE, ACT_RELU, ACT_RELU2, ACT_SILU, ACT_GELU, ACT_GELU_TANH };
 
 // e^x is the library's: within 1 unit in the last place, where the instruction ex2 alone leaves more for large |x|.
@@ -45,6 +41,12 @@ __device__ __forceinline__ float activate(Activation kind, float x) {
     default: return x;
     }
 }
+
+// ln(1 + e^x)
+__device__ __forceinline__ float softplus(float x) { return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x))); }
+
+// c · tanh(x / c); x where c is 0.
+__device__ __forceinline__ float capped(float x, float c) { return c != 0.0f ? c * tanhf(x / c) : x; }
 
 // Sum over a warp, the same bits in every lane: each step adds two numbers, in either order.
 __device__ __forceinline__ float warp_sum(float x) {

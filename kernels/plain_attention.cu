@@ -8,7 +8,6 @@
 #include "numbers.cuh"
 
 constexpr int PLAIN_THREADS = 128, PLAIN_NUMBERS = 8;
-constexpr uint32_t PLAIN_TILE = 64, PLAIN_SEGMENT = 2048;
 
 struct PlainAttentionParams {
     Forest forest;
@@ -46,14 +45,14 @@ KERNEL(attention_f32, PlainAttentionParams, PLAIN_THREADS) {
     };
 
     float largest = -INFINITY, sum = 0.0f, o[PLAIN_NUMBERS] = {};
-    for (uint32_t segment = from / PLAIN_SEGMENT; segment <= position / PLAIN_SEGMENT; segment++) {
+    for (uint32_t segment = from / KEY_SEGMENT; segment <= position / KEY_SEGMENT; segment++) {
         float segment_largest = -INFINITY, segment_sum = 0.0f, segment_o[PLAIN_NUMBERS] = {};
-        uint32_t first = max(from, segment * PLAIN_SEGMENT) / PLAIN_TILE, last = min(position, (segment + 1) * PLAIN_SEGMENT - 1) / PLAIN_TILE;
+        uint32_t first = max(from, segment * KEY_SEGMENT) / KEY_TILE, last = min(position, (segment + 1) * KEY_SEGMENT - 1) / KEY_TILE;
         for (uint32_t tile = first; tile <= last; tile++) {
             uint32_t where[2];
             float s[2];
             for (uint32_t h = 0; h < 2; h++) {
-                uint32_t key = tile * PLAIN_TILE + h * WARP + lane;
+                uint32_t key = tile * KEY_TILE + h * WARP + lane;
                 bool seen = key >= from && key <= position;
                 where[h] = seen ? locate(p.forest, run, key) : NOWHERE;
                 s[h] = -INFINITY;
@@ -61,8 +60,7 @@ KERNEL(attention_f32, PlainAttentionParams, PLAIN_THREADS) {
                 const float* k = key_at(p.keys, where[h]);
                 float dot = 0.0f;
                 for (uint32_t j = 0; j < p.head_dim; j++) dot = fmaf(q[j], k[j], dot);
-                s[h] = dot * p.scale;
-                if (p.softcap != 0.0f) s[h] = p.softcap * tanhf(s[h] / p.softcap);
+                s[h] = capped(dot * p.scale, p.softcap);
             }
             float most = fmaxf(s[0], s[1]);
             for (int by = WARP / 2; by > 0; by /= 2) most = fmaxf(most, __shfl_xor_sync(ALL_LANES, most, by));
@@ -72,7 +70,7 @@ KERNEL(attention_f32, PlainAttentionParams, PLAIN_THREADS) {
             float weight[2] = {expf(s[0] - most), expf(s[1] - most)};
             segment_sum = fmaf(segment_sum, factor, warp_sum(weight[0] + weight[1]));
             for (int j = 0; j < PLAIN_NUMBERS; j++) segment_o[j] *= factor;
-            for (uint32_t key = 0; key < PLAIN_TILE; key++) {
+            for (uint32_t key = 0; key < KEY_TILE; key++) {
                 float w = __shfl_sync(ALL_LANES, weight[key / WARP], key % WARP);
                 uint32_t there = __shfl_sync(ALL_LANES, where[key / WARP], key % WARP);
                 if (there == NOWHERE) continue;

@@ -3,8 +3,6 @@
 #include "head.cuh"
 #include "tile_product.cuh"
 
-constexpr uint32_t HEAD_SEGMENT = 2048;
-
 KERNEL(head_segments_f32, HeadParams, PRODUCT_THREADS) {
     uint32_t row0 = blockIdx.x * PRODUCT_TILE, segment = blockIdx.y;
     uint32_t mine = row0 + threadIdx.x / 16 * 4;
@@ -20,15 +18,8 @@ KERNEL(head_segments_f32, HeadParams, PRODUCT_THREADS) {
             float largest = running[i].largest;
 #pragma unroll
             for (int j = 0; j < 4; j++) {
-                float& v = c[i][j];
-                if (id + j >= p.vocab) {
-                    v = -INFINITY;
-                    continue;
-                }
-                if (p.bias) v += p.bias[id + j];
-                if (p.softcap != 0.0f) v = p.softcap * tanhf(v / p.softcap);
-                v *= p.scale;
-                largest = fmaxf(largest, v);
+                c[i][j] = logit(p, c[i][j], id + j);
+                largest = fmaxf(largest, c[i][j]);
             }
             if (mine + i < p.rows)
                 for (uint32_t t = p.ptr[mine + i]; t < p.ptr[mine + i + 1]; t++)

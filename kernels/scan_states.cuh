@@ -13,3 +13,10 @@ struct States {
         return run.state == NOWHERE ? nullptr : at(run.state);
     }
 };
+
+// The first of a run's saves at or after a row.
+__device__ __forceinline__ uint32_t first_save(const Forest& forest, const ForestRun& run, uint32_t row) {
+    uint32_t save = run.saves_from;
+    while (save < run.saves_to && forest.saves[save].row < row) save++;
+    return save;
+}

@@ -53,13 +53,12 @@ KERNEL(scan_f32, ScanParams, SCAN_THREADS) {
         for (uint32_t r = p.first_run, row = p.first_row; row < p.end_row; r++) {
             run = p.forest.runs[r];
             load(p.states.before(run, row));
-            uint32_t next_save = run.saves_from;
-            while (next_save < run.saves_to && p.forest.saves[next_save].row < row) next_save++;
+            uint32_t next_save = first_save(p.forest, run, row);
             uint32_t end = min(run.end_row, p.end_row);
             for (; row < end; row++) {
                 uint64_t i = row - p.first_row;
                 float dt = p.dt[i * p.d_inner + channel], x = p.x[i * p.d_inner + channel];
-                float delta = fmaxf(dt, 0.0f) + log1pf(expf(-fabsf(dt)));
+                float delta = softplus(dt);
                 float y = first_pass ? p.d_skip[channel] * x : p.out[i * p.d_inner + channel];
                 const float* b = p.bc + i * p.bc_stride + n0;
                 const float* c = b + p.d_state;

@@ -58,8 +58,7 @@ KERNEL(ssd_f32, SsdParams, SSD_THREADS) {
             const float* from = p.states.before(run, row);
 #pragma unroll
             for (uint32_t n = 0; n < SSD_NUMBERS; n++) handed_on[n] = h[n] = from && mine && n < numbers ? from[uint64_t(channel) * p.d_state + n0 + n] : 0.0f;
-            uint32_t next_save = run.saves_from;
-            while (next_save < run.saves_to && p.forest.saves[next_save].row < row) next_save++;
+            uint32_t next_save = first_save(p.forest, run, row);
             uint32_t first = run.position + (row - run.first_row), end_row = min(run.end_row, p.end_row), end = first + (end_row - row);
             for (uint32_t position = first / SSD_CHUNK * SSD_CHUNK; position < end; position++) {
                 // The last position's taps and numbers are read no more.
@@ -74,7 +73,7 @@ KERNEL(ssd_f32, SsdParams, SSD_THREADS) {
                 if (!mine) continue;
                 float x = convolve(p.conv, p.stores, at, p.history, channel);
                 float dt = p.stores.row(at[p.conv.taps - 1], p.history)[d_inner + 2 * p.groups * p.d_state + head] + p.dt_bias[head];
-                float delta = fminf(fmaxf(fmaxf(dt, 0.0f) + log1pf(expf(-fabsf(dt))), p.dt_least), p.dt_most);
+                float delta = fminf(fmaxf(softplus(dt), p.dt_least), p.dt_most);
                 float decay = expf(rate * delta);
                 bool asked = position >= first;
                 uint64_t i = asked ? row + (position - first) - p.first_row : 0;

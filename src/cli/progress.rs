@@ -115,8 +115,6 @@ pub struct Counter {
     logged: Instant,
     documents: u64,
     tokens: u64,
-    /// Seconds that the work so far takes at the machine's ceilings, once these are known.
-    least: Cell<Option<f64>>,
 }
 
 impl Counter {
@@ -127,7 +125,7 @@ impl Counter {
             bar.set_style(style);
         }
         let now = Instant::now();
-        Counter { what, quiet, bar, began: now, logged: now, documents: 0, tokens: 0, least: Cell::new(None) }
+        Counter { what, quiet, bar, began: now, logged: now, documents: 0, tokens: 0 }
     }
 
     /// Runs `work` with an engine whose work is counted, and a function that is told documents and tokens so far.
@@ -135,13 +133,16 @@ impl Counter {
     /// # Errors
     /// Those of `work`.
     pub fn watch<T>(mut self, engine: &mut AnyEngine, work: impl FnOnce(&mut dyn Scorer, &mut dyn FnMut(u64, u64)) -> Result<T>) -> Result<T> {
-        let least = std::mem::take(&mut self.least);
+        if self.quiet {
+            return work(engine, &mut |_, _| {});
+        }
+        let least = Cell::new(None);
         let mut watched = Watched { engine, began: self.began, work: Work::default(), ceilings: None, least: &least };
         let result = work(&mut watched, &mut |documents, tokens| {
             (self.documents, self.tokens) = (documents, tokens);
             let text = self.describe(least.get());
             // A bar is not drawn into a log.
-            if self.bar.is_hidden() && !self.quiet && self.logged.elapsed() >= EVERY {
+            if self.bar.is_hidden() && self.logged.elapsed() >= EVERY {
                 eprintln!("{text}");
                 self.logged = Instant::now();
             }
@@ -149,7 +150,7 @@ impl Counter {
             self.bar.tick();
         });
         self.bar.finish_and_clear();
-        if result.is_ok() && !self.quiet {
+        if result.is_ok() {
             eprintln!("{}", self.describe(least.get()));
         }
         result
@@ -166,6 +167,7 @@ struct Watched<'e> {
     began: Instant,
     work: Work,
     ceilings: Option<Ceilings>,
+    /// Seconds that the work so far takes at the machine's ceilings, once these are known.
     least: &'e Cell<Option<f64>>,
 }
 
@@ -192,8 +194,12 @@ impl Scorer for Watched<'_> {
     }
 }
 
+fn of_the_ceiling(share: Option<f64>) -> String {
+    share.map_or_else(String::new, |s| format!(" ({:.0}% of the ceiling)", 100.0 * s))
+}
+
 fn counted(documents: u64, what: &str, tokens: u64, seconds: f64, least: Option<f64>) -> String {
-    let share = least.map_or_else(String::new, |least| format!(" ({:.0}% of the ceiling)", 100.0 * least / seconds));
+    let share = of_the_ceiling(least.map(|least| least / seconds));
     format!("{documents} {what}, {tokens} tokens in {}, {:.0} tokens/s{share}", duration(seconds), tokens as f64 / seconds)
 }
 
@@ -204,7 +210,7 @@ fn describe(done: &Done, ceiling: Option<f64>) -> String {
     }
     let speed = done.fed as f64 / done.seconds;
     let left = (done.rows_total - done.rows) as f64 / speed;
-    let share = ceiling.map_or_else(String::new, |c| format!(" ({:.0}% of the ceiling)", 100.0 * speed / c));
+    let share = of_the_ceiling(ceiling.map(|c| speed / c));
     format!("{texts}, {speed:.0} tokens/s{share}, {} left", duration(left))
 }
 

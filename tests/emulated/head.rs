@@ -69,44 +69,47 @@ fn log_softmax_f32(logits: &[f32], id: usize) -> f32 {
     logits[id] - largest - logits.iter().map(|l| (l - largest).exp()).sum::<f32>().ln()
 }
 
-fn check<T: bytemuck::Pod>(kernel: &str, narrow: impl Fn(f32) -> T, widen: impl Fn(T) -> f32) {
-    for (seed, case) in CASES.iter().enumerate() {
-        let Case { rows, d, vocab, .. } = *case;
-        let stored = |v: f32| widen(narrow(v));
-        let weight: Vec<f32> = numbers(seed as u64, vocab * d).iter().map(|v| stored(v / 3.0)).collect();
-        let x: Vec<f32> = (0..rows * d)
-            .map(|i| if case.peaked && i / d % 2 == 0 { weight[(i / d * 7919) % vocab * d + i % d] * 4.0 } else { number(100 + seed as u64, i) })
-            .map(stored)
-            .collect();
-        let bias = numbers(200 + seed as u64, vocab);
-        let (ptr, targets) = targets(rows, vocab);
-        let segments = vocab.div_ceil(SEGMENT);
+/// What the kernels are given.
+struct Head<'a, T> {
+    x: &'a [T],
+    weight: &'a [T],
+    bias: Option<&'a [f32]>,
+    ptr: &'a [u32],
+    targets: &'a [u32],
+    d: usize,
+    softcap: f32,
+    scale: f32,
+}
 
-        let as_stored = |v: &[f32]| Memory::of(bytemuck::cast_slice(&v.iter().map(|v| narrow(*v)).collect::<Vec<T>>()));
-        let (x_memory, weight_memory) = (as_stored(&x), as_stored(&weight));
-        let (bias_memory, ptr_memory, targets_memory) =
-            (Memory::of(bytemuck::cast_slice(&bias)), Memory::of(bytemuck::cast_slice(&ptr)), Memory::of(bytemuck::cast_slice(&targets)));
-        let (sums, picked, greedy) = (Memory::new(8 * segments * rows), Memory::new(4 * targets.len()), Memory::new(targets.len()));
-        let mut logs = Memory::new(4 * targets.len());
+impl<T: bytemuck::Pod> Head<'_, T> {
+    /// ln p of every target and whether it is greedy; `run` hands the kernels over and gives what they wrote into its memory.
+    fn score(&self, kernel: &str, run: impl FnOnce(&mut Memory, &[(Launch, &[u8])]) -> Vec<f32>) -> (Vec<f32>, Vec<u8>) {
+        let (rows, vocab) = (self.x.len() / self.d, self.weight.len() / self.d);
+        let segments = vocab.div_ceil(SEGMENT);
+        let [x, weight] = [self.x, self.weight].map(|m| Memory::of(bytemuck::cast_slice(m)));
+        let [ptr, targets] = [self.ptr, self.targets].map(|m| Memory::of(bytemuck::cast_slice(m)));
+        let bias = self.bias.map(|b| Memory::of(bytemuck::cast_slice(b)));
+        let n = self.targets.len();
+        let (sums, picked, greedy, mut logs) = (Memory::new(8 * segments * rows), Memory::new(4 * n), Memory::new(n), Memory::new(4 * n));
         let product = params::Head {
-            x: x_memory.address(),
-            weight: weight_memory.address(),
-            bias: if case.bias { bias_memory.address() } else { 0 },
-            ptr: ptr_memory.address(),
-            targets: targets_memory.address(),
+            x: x.address(),
+            weight: weight.address(),
+            bias: bias.as_ref().map_or(0, Memory::address),
+            ptr: ptr.address(),
+            targets: targets.address(),
             sums: sums.address(),
             picked: picked.address(),
             rows: rows as u32,
-            d: d as u32,
+            d: self.d as u32,
             vocab: vocab as u32,
-            softcap: case.softcap,
-            scale: case.scale,
+            softcap: self.softcap,
+            scale: self.scale,
             padding: 0,
         };
         let combine = params::HeadCombine {
             sums: sums.address(),
             picked: picked.address(),
-            ptr: ptr_memory.address(),
+            ptr: ptr.address(),
             logs: logs.address(),
             greedy: greedy.address(),
             rows: rows as u32,
@@ -114,7 +117,35 @@ fn check<T: bytemuck::Pod>(kernel: &str, narrow: impl Fn(f32) -> T, widen: impl 
         };
         let first: Launch = (kernel, [rows.div_ceil(128) as u32, segments as u32, 1], 256, SHARED);
         let second: Launch = ("head_combine", [rows.div_ceil(8) as u32, 1, 1], 256, 0);
-        let got: Vec<f32> = under_every_schedule(&mut logs, &[(first, bytemuck::bytes_of(&product)), (second, bytemuck::bytes_of(&combine))]);
+        let logs = run(&mut logs, &[(first, bytemuck::bytes_of(&product)), (second, bytemuck::bytes_of(&combine))]);
+        (logs, greedy.bytes().to_vec())
+    }
+}
+
+fn check<T: bytemuck::Pod>(kernel: &str, narrow: impl Fn(f32) -> T, widen: impl Fn(T) -> f32) {
+    for (seed, case) in CASES.iter().enumerate() {
+        let Case { rows, d, vocab, .. } = *case;
+        let rounded = |v: f32| widen(narrow(v));
+        let weight: Vec<f32> = numbers(seed as u64, vocab * d).iter().map(|v| rounded(v / 3.0)).collect();
+        let x: Vec<f32> = (0..rows * d)
+            .map(|i| if case.peaked && i / d % 2 == 0 { weight[(i / d * 7919) % vocab * d + i % d] * 4.0 } else { number(100 + seed as u64, i) })
+            .map(rounded)
+            .collect();
+        let bias = numbers(200 + seed as u64, vocab);
+        let (ptr, targets) = targets(rows, vocab);
+        let stored = |v: &[f32]| v.iter().map(|v| narrow(*v)).collect::<Vec<T>>();
+        let (x_stored, weight_stored) = (stored(&x), stored(&weight));
+        let head = Head {
+            x: &x_stored,
+            weight: &weight_stored,
+            bias: case.bias.then_some(&bias[..]),
+            ptr: &ptr,
+            targets: &targets,
+            d,
+            softcap: case.softcap,
+            scale: case.scale,
+        };
+        let (got, greedy) = head.score(kernel, under_every_schedule);
 
         let (mut worst, mut worst_naive, mut size) = (0.0f64, 0.0f64, 1.0f64);
         for i in 0..rows {
@@ -129,7 +160,7 @@ fn check<T: bytemuck::Pod>(kernel: &str, narrow: impl Fn(f32) -> T, widen: impl 
                 worst_naive = worst_naive.max((log_softmax_f32(&near, id) as f64 - want).abs());
                 // Ties apart, the greedy token is that of the largest logit.
                 if (truth[id] - largest).abs() > 1e-3 || truth[id] == largest {
-                    assert_eq!(greedy.bytes()[t] == 1, truth[id] == largest, "{kernel}, vocabulary {vocab}, row {i}, token {id}");
+                    assert_eq!(greedy[t] == 1, truth[id] == largest, "{kernel}, vocabulary {vocab}, row {i}, token {id}");
                 }
             }
         }
@@ -154,41 +185,16 @@ fn a_row_in_company() {
     let (d, vocab, rows) = (64, 700, 140);
     let weight: Vec<bf16> = numbers(1, vocab * d).into_iter().map(bf16::from_f32).collect();
     let x: Vec<bf16> = numbers(2, rows * d).into_iter().map(bf16::from_f32).collect();
-    let weight_memory = Memory::of(bytemuck::cast_slice(&weight));
     let score = |first: usize, rows: usize| -> Vec<f32> {
-        let x = Memory::of(bytemuck::cast_slice(&x[first * d..(first + rows) * d]));
         let ptr: Vec<u32> = (0..=rows as u32).collect();
         let targets: Vec<u32> = (0..rows).map(|i| ((first + i) * 13 % vocab) as u32).collect();
-        let (ptr, targets) = (Memory::of(bytemuck::cast_slice(&ptr)), Memory::of(bytemuck::cast_slice(&targets)));
-        let (sums, picked, logs) = (Memory::new(8 * rows), Memory::new(4 * rows), Memory::new(4 * rows));
-        let product = params::Head {
-            x: x.address(),
-            weight: weight_memory.address(),
-            bias: 0,
-            ptr: ptr.address(),
-            targets: targets.address(),
-            sums: sums.address(),
-            picked: picked.address(),
-            rows: rows as u32,
-            d: d as u32,
-            vocab: vocab as u32,
-            softcap: 0.0,
-            scale: 1.0,
-            padding: 0,
+        let x = &x[first * d..(first + rows) * d];
+        let head = Head { x, weight: &weight, bias: None, ptr: &ptr, targets: &targets, d, softcap: 0.0, scale: 1.0 };
+        let once = |logs: &mut Memory, launches: &[(Launch, &[u8])]| {
+            super::run(launches, emulation::Schedule::ALL[1]).unwrap();
+            bytemuck::cast_slice(logs.bytes()).to_vec()
         };
-        let combine = params::HeadCombine {
-            sums: sums.address(),
-            picked: picked.address(),
-            ptr: ptr.address(),
-            logs: logs.address(),
-            greedy: 0,
-            rows: rows as u32,
-            segments: 1,
-        };
-        let first: Launch = ("head_segments_bf16", [rows.div_ceil(128) as u32, 1, 1], 256, SHARED);
-        let second: Launch = ("head_combine", [rows.div_ceil(8) as u32, 1, 1], 256, 0);
-        super::run(&[(first, bytemuck::bytes_of(&product)), (second, bytemuck::bytes_of(&combine))], emulation::Schedule::ALL[1]).unwrap();
-        bytemuck::cast_slice(logs.bytes()).to_vec()
+        head.score("head_segments_bf16", once).0
     };
     let together = score(0, rows);
     for i in [0, 7, 127, 128, 139] {

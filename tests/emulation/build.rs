@@ -1,6 +1,6 @@
 //! Compiles the emulator, and the kernels as C++ with every access instrumented.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 fn sources(folder: &str, ending: &str) -> Vec<PathBuf> {
     println!("cargo::rerun-if-changed={folder}");
@@ -10,10 +10,8 @@ fn sources(folder: &str, ending: &str) -> Vec<PathBuf> {
 }
 
 fn main() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut common = cc::Build::new();
-    // 3: these are tests, and what they run is slow enough.
-    common.cpp(true).std("c++17").opt_level(2).debug(false).include(root.join("cpp")).flag("-ffp-contract=off");
+    common.cpp(true).std("c++17").opt_level(2).debug(false).include("cpp").flag("-ffp-contract=off");
     common.clone().files(sources("cpp", "cpp")).compile("emulator");
     let kernels = [sources("planted", "cu"), sources("../../kernels", "cu")].concat();
     println!("cargo::rerun-if-changed=../../kernels");

@@ -32,7 +32,7 @@ trait Case: Sync {
     fn run<B: Backend>(&self, b: &B) -> Vec<f64>;
     /// How far from the truth each number may be.
     fn budget(&self, truth: &[f64]) -> Vec<f64>;
-    /// Whether emulated kernels are watched, which takes ten times as long.
+    /// Whether emulated kernels are watched, which takes much longer.
     fn watched(&self) -> bool {
         true
     }
@@ -56,19 +56,37 @@ fn bf16_devices() -> &'static [[Cpu; 2]] {
 
 /// Holds every float32 path against the truth, two threads against one and one schedule against another; gives what each path computed.
 fn hold(case: &impl Case) -> Vec<Vec<f64>> {
-    let mut all = hold_on(devices(), case);
-    all.extend(on_cuda(case));
+    let truth = truth(case);
+    let mut all = on_paths(devices(), case, &truth);
+    all.extend(on_cuda(case, &truth));
     all
+}
+
+/// As [`hold`], on these devices alone.
+fn hold_on(devices: &[[Cpu; 2]], case: &impl Case) -> Vec<Vec<f64>> {
+    on_paths(devices, case, &truth(case))
+}
+
+/// What a case should give, and how far from it each number may be.
+struct Truth {
+    numbers: Vec<f64>,
+    budget: Vec<f64>,
+}
+
+fn truth(case: &impl Case) -> Truth {
+    let numbers = case.run(&Reference);
+    let budget = case.budget(&numbers);
+    assert_eq!(numbers.len(), budget.len(), "{}", case.name());
+    Truth { numbers, budget }
 }
 
 /// CUDA's kernels, emulated.
 #[cfg(target_os = "linux")]
-fn on_cuda(case: &impl Case) -> Option<Vec<f64>> {
+fn on_cuda(case: &impl Case, truth: &Truth) -> Option<Vec<f64>> {
     use emulation::Schedule;
-    let truth = case.run(&Reference);
     let [one, other] = [Schedule::ALL[3], Schedule::ALL[0]].map(device::emulated);
     let got = case.run(&one);
-    check(case, &one.name(), &got, &truth, &case.budget(&truth));
+    check(case, &one.name(), &got, truth);
     if case.watched() {
         assert!(same_bits(&got, &case.run(&other)), "{}: {} differs from {}", case.name(), other.name(), one.name());
     }
@@ -76,27 +94,23 @@ fn on_cuda(case: &impl Case) -> Option<Vec<f64>> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn on_cuda(_: &impl Case) -> Option<Vec<f64>> {
+fn on_cuda(_: &impl Case, _: &Truth) -> Option<Vec<f64>> {
     None
 }
 
-fn check(case: &impl Case, by: &str, got: &[f64], truth: &[f64], budget: &[f64]) {
-    assert_eq!(got.len(), truth.len(), "{} on {by}", case.name());
-    for i in 0..got.len() {
-        let error = (got[i] - truth[i]).abs();
-        assert!(error <= budget[i], "{} on {by}: number {i} is {}, not {}; off by {error:e}, allowed {:e}", case.name(), got[i], truth[i], budget[i]);
+fn check(case: &impl Case, by: &str, got: &[f64], truth: &Truth) {
+    assert_eq!(got.len(), truth.numbers.len(), "{} on {by}", case.name());
+    for ((i, got), (truth, allowed)) in got.iter().enumerate().zip(truth.numbers.iter().zip(&truth.budget)) {
+        let error = (got - truth).abs();
+        assert!(error <= *allowed, "{} on {by}: number {i} is {got}, not {truth}; off by {error:e}, allowed {allowed:e}", case.name());
     }
 }
 
-/// As [`hold`], on these devices.
-fn hold_on(devices: &[[Cpu; 2]], case: &impl Case) -> Vec<Vec<f64>> {
-    let truth = case.run(&Reference);
-    let budget = case.budget(&truth);
-    assert_eq!(truth.len(), budget.len(), "{}", case.name());
+fn on_paths(devices: &[[Cpu; 2]], case: &impl Case, truth: &Truth) -> Vec<Vec<f64>> {
     let mut all = Vec::new();
     for [one, two] in devices {
         let got = one.enter(|| case.run(one));
-        check(case, &one.name(), &got, &truth, &budget);
+        check(case, &one.name(), &got, truth);
         assert!(same_bits(&got, &two.enter(|| case.run(two))), "{} on {}: two threads differ from one", case.name(), one.name());
         all.push(got);
     }

@@ -10,6 +10,7 @@ const QUERIES: u32 = 64;
 pub const SEGMENT: u32 = 2048;
 /// Items write `out` themselves.
 const DIRECT: u32 = u32::MAX;
+
 /// Attention of a block of rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Work {

@@ -163,17 +163,13 @@ impl<D: Device> Backend for Cuda<D> {
         };
         let inputs = parts.first().map_or(0, |p| p.inputs());
         let rows: usize = parts.iter().map(|p| p.outputs()).sum();
-        let mut memory = self.device.allocate(4 * rows * inputs)?;
-        let (mut row, mut at) = (vec![0.0f32; inputs], 0);
-        for part in &parts {
-            for i in 0..part.outputs() {
-                part.widen_row(i, &mut row);
-                self.device.upload(bytemuck::cast_slice(&row), &mut memory, at)?;
-                at += 4 * inputs;
-            }
+        let mut values = vec![0.0f32; rows * inputs];
+        let places = parts.iter().flat_map(|part| (0..part.outputs()).map(move |i| (part, i)));
+        for ((part, i), row) in places.zip(values.chunks_exact_mut(inputs.max(1))) {
+            part.widen_row(i, row);
         }
         let outputs = if matches!(operand, Operand::Gated(..)) { rows / 2 } else { rows };
-        Ok(Weight { memory, inputs, outputs })
+        Ok(Weight { memory: sent(&self.device, &values)?, inputs, outputs })
     }
 
     fn tables(&self, wave: &Wave) -> Result<Tables<D>> {

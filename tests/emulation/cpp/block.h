@@ -40,10 +40,11 @@ struct Schedule {
 // A lane's operands, and a lane's place for results.
 using Slots = uint64_t (*)[8];
 
-// What asynchronous work does when it lands.
-struct Deferred {
-    void (*run)(const void* what);
-    alignas(16) unsigned char what[96];
+// An asynchronous copy of 16 bytes, of which those past `valid` become 0.
+struct Copy {
+    void* to;
+    const void* from;
+    int valid;
 };
 
 struct Thread {
@@ -53,7 +54,7 @@ struct Thread {
     bool done;
     const char* waits_at;
     // Copies in flight, oldest first, and how many of them each committed group holds.
-    std::vector<Deferred> copies;
+    std::vector<Copy> copies;
     std::vector<int> copy_groups;
 };
 

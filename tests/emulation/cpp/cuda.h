@@ -41,12 +41,12 @@ dim3 block_size();
 dim3 grid_size();
 // The value of the lane that `from` says, of 4 or 8 bytes.
 void shuffle(unsigned mask, void* value, size_t size, int from, const char* what);
-int lane_of_width(int lane, int width, int how, int by);
+int lane_of_width(int width, int how, int by);
 unsigned ballot(unsigned mask, bool vote, const char* what);
 void warp_sync(unsigned mask);
 
 template <class T> T shuffled(unsigned mask, T value, int how, int by, int width, const char* what) {
-    shuffle(mask, &value, sizeof value, lane_of_width(-1, width, how, by), what);
+    shuffle(mask, &value, sizeof value, lane_of_width(width, how, by), what);
     return value;
 }
 enum { FROM, XOR, DOWN, UP };

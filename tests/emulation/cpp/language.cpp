@@ -9,7 +9,7 @@ uint3 block_index() { return block->index; }
 dim3 block_size() { return block->size; }
 dim3 grid_size() { return block->grid; }
 
-int lane_of_width(int, int width, int how, int by) {
+int lane_of_width(int width, int how, int by) {
     int lane = self->lane, first = lane & ~(width - 1), last = first + width - 1;
     switch (how) {
     case FROM: return first | (by & (width - 1));

@@ -9,12 +9,6 @@ namespace emu {
 
 namespace {
 
-struct Copy {
-    void* to;
-    const void* from;
-    int valid;
-};
-
 void aligned(const void* p, size_t to, const char* what) {
     if (reinterpret_cast<uintptr_t>(p) % to) fail(std::string(what) + ": an address is not aligned to " + std::to_string(to) + " bytes");
 }
@@ -39,10 +33,8 @@ void copy16(void* to, const void* from, int valid) {
     watch::read(from, valid);
     watch::copy_begins(to, 16);
     Copy copy{to, from, valid};
-    Deferred d{[](const void* what) { land(*static_cast<const Copy*>(what)); }, {}};
-    memcpy(d.what, &copy, sizeof copy);
     if (block->schedule.landing == Landing::AtOnce) land(copy);
-    self->copies.push_back(d);
+    self->copies.push_back(copy);
 }
 
 void copies_commit() {
@@ -57,9 +49,9 @@ void copies_wait(int pending) {
         int n = self->copy_groups.front();
         self->copy_groups.erase(self->copy_groups.begin());
         for (int i = 0; i < n; i++) {
-            const Deferred& d = self->copies[i];
-            if (block->schedule.landing == Landing::Late) d.run(d.what);
-            watch::copy_landed(reinterpret_cast<const Copy*>(d.what)->to, 16);
+            const Copy& copy = self->copies[i];
+            if (block->schedule.landing == Landing::Late) land(copy);
+            watch::copy_landed(copy.to, 16);
         }
         self->copies.erase(self->copies.begin(), self->copies.begin() + n);
     }

@@ -34,7 +34,7 @@ pub struct Schedule {
     pub order: Order,
     /// When asynchronous work lands.
     pub landing: Landing,
-    /// Whether accesses are checked: bounds, races, reads of what was never written. About ten times slower.
+    /// Whether accesses are checked: bounds, races, reads of what was never written. Much slower.
     pub watched: bool,
 }
 
