@@ -16,6 +16,8 @@ const HOT: &[&str] = &[
     "forest_attention_f16_64",
     "forest_attention_f16_96",
     "forest_attention_f16_128",
+    "linear_bf16",
+    "linear_f16",
     "head_segments_bf16",
     "head_segments_f16",
 ];

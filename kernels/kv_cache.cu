@@ -1,9 +1,10 @@
 // What goes into a layer's history, and what of it stays.
 //
-// rotary_append_f32   qkv [rows, (heads + 2 · kv_heads) · head_dim]: of every query and key head the RMS norm, where there is one, then the turn of its first `dims` numbers
-//                     in pairs (i, i + dims / 2); queries stay in place, keys and values go to [kv_heads, store rows, head_dim] at the wave's rows. A warp a row and head.
+// rotary_append_T     qkv [rows, (heads + 2 · kv_heads) · head_dim] float32: of every query and key head the RMS norm, where there is one, then the turn of its first `dims` numbers
+//                     in pairs (i, i + dims / 2); queries stay in place, keys and values go to [kv_heads, store rows, head_dim] of T at the wave's rows. A warp a row and
+//                     head.
 // append_f32          Columns of x to rows of a history. A thread a number.
-// keep_f32            Rows of the wave's store to rows of the resident one, in each of `heads`.
+// keep_words          Rows of the wave's store to rows of the resident one, in each of `heads`, whatever they hold.
 //
 // Equal the verbs `rotary_append`, `append` and `keep` of src/backend/reference.rs; turning pairs a half apart: Su et al. 2021 (arXiv:2104.09864), as GPT-NeoX arranges them.
 #include "numbers.cuh"
@@ -16,8 +17,8 @@ struct RotaryParams {
     const float* q_norm; // [head_dim], or null
     const float* k_norm;
     const uint32_t* positions; // of the wave's rows
-    float* keys;
-    float* values;
+    void* keys;
+    void* values;
     uint64_t store_rows;
     uint32_t first_row; // of the wave
     uint32_t rows;
@@ -30,7 +31,7 @@ struct RotaryParams {
 };
 static_assert(sizeof(RotaryParams) == 96, "twin of params::Rotary");
 
-KERNEL(rotary_append_f32, RotaryParams, CACHE_THREADS) {
+template <class T> __device__ void rotary_append(const RotaryParams& p) {
     uint32_t all = p.heads + 2 * p.kv_heads, lane = threadIdx.x % WARP;
     uint64_t at = uint64_t(blockIdx.x) * (CACHE_THREADS / WARP) + threadIdx.x / WARP;
     uint32_t i = at / all, head = at % all;
@@ -39,11 +40,17 @@ KERNEL(rotary_append_f32, RotaryParams, CACHE_THREADS) {
     uint32_t row = p.first_row + i;
     bool query = head < p.heads, value = head >= p.heads + p.kv_heads;
     uint32_t kv = query ? 0 : value ? head - p.heads - p.kv_heads : head - p.heads;
-    float* to = query ? x : (value ? p.values : p.keys) + (kv * p.store_rows + row) * p.head_dim;
+    T* store = static_cast<T*>(value ? p.values : p.keys) + (kv * p.store_rows + row) * p.head_dim;
     if (value) {
-        for (uint32_t j = lane; j < p.head_dim; j += WARP) to[j] = x[j];
+        for (uint32_t j = lane; j < p.head_dim; j += WARP) store[j] = narrow<T>(x[j]);
         return;
     }
+    auto put = [&](uint32_t j, float y) {
+        if (query)
+            x[j] = y;
+        else
+            store[j] = narrow<T>(y);
+    };
     const float* norm = query ? p.q_norm : p.k_norm;
     float factor = 1.0f;
     if (norm) {
@@ -56,11 +63,15 @@ KERNEL(rotary_append_f32, RotaryParams, CACHE_THREADS) {
     const float* turn = p.table + (p.table ? uint64_t(p.positions[row]) * p.dims : 0);
     for (uint32_t j = lane; j < half; j += WARP) {
         float a = normed(j), b = normed(j + half), cosine = turn[j], sine = turn[j + half];
-        to[j] = a * cosine - b * sine;
-        to[j + half] = b * cosine + a * sine;
+        put(j, a * cosine - b * sine);
+        put(j + half, b * cosine + a * sine);
     }
-    for (uint32_t j = 2 * half + lane; j < p.head_dim; j += WARP) to[j] = normed(j);
+    for (uint32_t j = 2 * half + lane; j < p.head_dim; j += WARP) put(j, normed(j));
 }
+
+KERNEL(rotary_append_f32, RotaryParams, CACHE_THREADS) { rotary_append<float>(p); }
+KERNEL(rotary_append_bf16, RotaryParams, CACHE_THREADS) { rotary_append<bf16>(p); }
+KERNEL(rotary_append_f16, RotaryParams, CACHE_THREADS) { rotary_append<f16>(p); }
 
 struct AppendParams {
     const float* x;
@@ -85,19 +96,19 @@ struct CacheKeep {
 
 struct KeepParams {
     const CacheKeep* keeps;
-    const float* wave;
-    float* resident;
+    const uint32_t* wave;
+    uint32_t* resident;
     uint64_t wave_rows; // of a head
     uint64_t resident_rows;
-    uint32_t width;
+    uint32_t width; // in words of 32 bits
     uint32_t padding;
 };
 static_assert(sizeof(KeepParams) == 48, "twin of params::Keep");
 
 // A block: one stretch of rows of one head.
-KERNEL(keep_f32, KeepParams, CACHE_THREADS) {
+KERNEL(keep_words, KeepParams, CACHE_THREADS) {
     CacheKeep k = p.keeps[blockIdx.x];
-    const float* from = p.wave + (blockIdx.y * p.wave_rows + k.row) * p.width;
-    float* to = p.resident + (blockIdx.y * p.resident_rows + k.resident) * p.width;
+    const uint32_t* from = p.wave + (blockIdx.y * p.wave_rows + k.row) * p.width;
+    uint32_t* to = p.resident + (blockIdx.y * p.resident_rows + k.resident) * p.width;
     for (uint64_t i = threadIdx.x; i < uint64_t(k.length) * p.width; i += CACHE_THREADS) to[i] = from[i];
 }

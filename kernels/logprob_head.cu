@@ -10,51 +10,17 @@
 // (Wijmans et al. 2024, arXiv:2411.09009); the running pair of a maximum and a sum is Milakov and Gimelshein 2018 (arXiv:1805.02867). There, blocks merge
 // their sums as they finish; here, segments are combined in a fixed order, so that the bits are the same in every run.
 //
-// A block: 128 rows by one segment, in tiles of 128 ids. Eight warps, two by four, each with 64 × 32 logits of a tile in registers; chunks of 64 of d come by
-// asynchronous copies, two chunks ahead of the products, over the ends of tiles. A row's sums see its own logits only: lanes keep theirs apart until the
-// segment ends. Fewer tiles a segment would write more sums (8 bytes a row and segment), more would leave fewer blocks for few rows.
+// A block: 128 rows by one segment, a tile of 128 ids after another. A row's sums see its own logits only: lanes keep theirs apart until the segment ends. Fewer
+// tiles a segment would write more sums (8 bytes a row and segment), more would leave fewer blocks for few rows.
 //
 // Moves at least sizeof(T) · d · (rows + vocab) bytes and computes 2 · rows · vocab · d operations and rows · vocab exponentials.
 #include "head.cuh"
-
-constexpr int HEAD_THREADS = 256, HEAD_ROWS = 128, HEAD_COLS = 128, HEAD_CHUNK = 64, HEAD_STAGES = 3, HEAD_TILES = HEAD_SEGMENT / HEAD_COLS;
-constexpr int HEAD_WARP_ROWS = 64, HEAD_WARP_COLS = 32, HEAD_WARPS_ACROSS = HEAD_COLS / HEAD_WARP_COLS;
-constexpr int M_TILES = HEAD_WARP_ROWS / 16, N_TILES = HEAD_WARP_COLS / 8;
-
-// Where 16 bytes of a chunk's row lie: rows of 128 bytes, whose eighths are turned by the row, so that eight rows' same eighth lies in different banks.
-__device__ __forceinline__ int swizzled(int row, int eighth) { return row * HEAD_CHUNK + ((eighth ^ row % 8) * 8); }
-
-// Copies `count` rows of a chunk of d, zeros past the last row and past d.
-template <class T> __device__ __forceinline__ void fetch_chunk(T* to, const T* from, uint32_t first, uint32_t limit, uint32_t d, uint32_t chunk, int count) {
-    constexpr int EIGHTHS = HEAD_CHUNK / 8;
-    for (int i = threadIdx.x; i < count * EIGHTHS; i += HEAD_THREADS) {
-        uint32_t row = i / EIGHTHS, column = chunk * HEAD_CHUNK + i % EIGHTHS * 8;
-        bool there = first + row < limit && column < d;
-        cp_async16(to + swizzled(row, i % EIGHTHS), there ? from + uint64_t(first + row) * d + column : from, there ? 16 : 0);
-    }
-}
+#include "tensor_product.cuh"
 
 template <class T> __device__ void head_segments(const HeadParams& p) {
-    constexpr int STAGE = (HEAD_ROWS + HEAD_COLS) * HEAD_CHUNK;
-    T* room = reinterpret_cast<T*>(smem);
-    const T* x = static_cast<const T*>(p.x);
-    const T* weight = static_cast<const T*>(p.weight);
-    int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
-    int warp_row = warp / HEAD_WARPS_ACROSS * HEAD_WARP_ROWS, warp_col = warp % HEAD_WARPS_ACROSS * HEAD_WARP_COLS;
-    uint32_t first_row = blockIdx.x * HEAD_ROWS, segment = blockIdx.y;
-    uint32_t first_id = segment * HEAD_SEGMENT;
-    uint32_t tiles = min((p.vocab - first_id + HEAD_COLS - 1) / HEAD_COLS, uint32_t(HEAD_TILES));
-    uint32_t chunks = (p.d + HEAD_CHUNK - 1) / HEAD_CHUNK, steps = tiles * chunks;
-
-    auto fetch = [&](uint32_t step) {
-        if (step < steps) {
-            T* to = room + step % HEAD_STAGES * STAGE;
-            fetch_chunk(to, x, first_row, p.rows, p.d, step % chunks, HEAD_ROWS);
-            fetch_chunk(to + HEAD_ROWS * HEAD_CHUNK, weight, first_id + step / chunks * HEAD_COLS, p.vocab, p.d, step % chunks, HEAD_COLS);
-        }
-        // An empty group keeps the count of groups right at the end.
-        cp_async_commit();
-    };
+    int lane = threadIdx.x % WARP;
+    uint32_t first_row = blockIdx.x * TENSOR_ROWS, segment = blockIdx.y, first_id = segment * HEAD_SEGMENT;
+    uint32_t tiles = (min(p.vocab - first_id, HEAD_SEGMENT) + TENSOR_COLS - 1) / TENSOR_COLS;
 
     Running running[M_TILES][2];
     uint32_t asked[M_TILES][2][2]; // a row's targets: from, to
@@ -63,35 +29,18 @@ template <class T> __device__ void head_segments(const HeadParams& p) {
 #pragma unroll
         for (int i = 0; i < 2; i++) {
             running[m][i] = {-INFINITY, 0.0f};
-            uint32_t row = first_row + warp_row + m * 16 + i * 8 + lane / 4;
+            uint32_t row = first_row + warp_row() + m * 16 + i * 8 + lane / 4;
             asked[m][i][0] = row < p.rows ? p.ptr[row] : 0;
             asked[m][i][1] = row < p.rows ? p.ptr[row + 1] : 0;
         }
-    float c[M_TILES][N_TILES][4] = {};
 
-    for (int s = 0; s < HEAD_STAGES - 1; s++) fetch(s);
-    for (uint32_t step = 0; step < steps; step++) {
-        cp_async_wait<HEAD_STAGES - 2>();
-        // All see this step's chunk; and all are done with the one that is overwritten next.
-        __syncthreads();
-        fetch(step + HEAD_STAGES - 1);
-        const T* a_room = room + step % HEAD_STAGES * STAGE;
-        const T* b_room = a_room + HEAD_ROWS * HEAD_CHUNK;
-#pragma unroll
-        for (int k = 0; k < HEAD_CHUNK / 16; k++) {
-            uint32_t a[M_TILES][4], b[N_TILES / 2][4];
-#pragma unroll
-            for (int m = 0; m < M_TILES; m++) ldmatrix_x4(a[m], a_room + swizzled(warp_row + m * 16 + lane % 16, 2 * k + lane / 16));
-#pragma unroll
-            for (int n = 0; n < N_TILES / 2; n++) ldmatrix_x4(b[n], b_room + swizzled(warp_col + n * 16 + lane / 16 * 8 + lane % 8, 2 * k + lane / 8 % 2));
-#pragma unroll
-            for (int m = 0; m < M_TILES; m++)
-#pragma unroll
-                for (int n = 0; n < N_TILES; n++) mma_16816(c[m][n], a[m], b[n / 2][n % 2 * 2], b[n / 2][n % 2 * 2 + 1], T{});
-        }
-        if (step % chunks != chunks - 1) continue;
-
-        uint32_t tile_id = first_id + step / chunks * HEAD_COLS, id0 = tile_id + warp_col + lane % 4 * 2;
+    auto x_row = [&](uint32_t i) { return first_row + i < p.rows ? first_row + i : NOWHERE; };
+    auto w_row = [&](uint32_t tile, uint32_t n) {
+        uint32_t id = first_id + tile * TENSOR_COLS + n;
+        return id < p.vocab ? id : NOWHERE;
+    };
+    auto finish = [&](uint32_t tile, Tile& c) {
+        uint32_t tile_id = first_id + tile * TENSOR_COLS, id0 = tile_id + warp_col() + lane % 4 * 2;
 #pragma unroll
         for (int m = 0; m < M_TILES; m++)
 #pragma unroll
@@ -107,7 +56,7 @@ template <class T> __device__ void head_segments(const HeadParams& p) {
                     }
                 for (uint32_t t = asked[m][i][0]; t < asked[m][i][1]; t++) {
                     uint32_t target = p.targets[t];
-                    if (target - tile_id >= HEAD_COLS) continue;
+                    if (target - tile_id >= TENSOR_COLS) continue;
 #pragma unroll
                     for (int n = 0; n < N_TILES; n++)
 #pragma unroll
@@ -122,13 +71,10 @@ template <class T> __device__ void head_segments(const HeadParams& p) {
                         for (int j = 0; j < 2; j++) sum += exp2_approx((c[m][n][2 * i + j] - largest) * LOG2_E);
                     running[m][i] = {largest, sum};
                 }
-#pragma unroll
-                for (int n = 0; n < N_TILES; n++) c[m][n][2 * i] = c[m][n][2 * i + 1] = 0.0f;
             }
-    }
+    };
+    tensor_tiles(static_cast<const T*>(p.x), p.d, x_row, static_cast<const T*>(p.weight), p.d, w_row, tiles, finish);
 
-    // The last chunk is done with; what follows lies where the chunks were.
-    __syncthreads();
     Running* across = reinterpret_cast<Running*>(smem); // [warps across, rows]
 #pragma unroll
     for (int m = 0; m < M_TILES; m++)
@@ -137,19 +83,19 @@ template <class T> __device__ void head_segments(const HeadParams& p) {
             Running r = running[m][i];
 #pragma unroll
             for (int by = 1; by < 4; by *= 2) r = together(r, {__shfl_xor_sync(ALL_LANES, r.largest, by), __shfl_xor_sync(ALL_LANES, r.sum, by)});
-            if (lane % 4 == 0) across[warp % HEAD_WARPS_ACROSS * HEAD_ROWS + warp_row + m * 16 + i * 8 + lane / 4] = r;
+            if (lane % 4 == 0) across[warp_col() / WARP_COLS * TENSOR_ROWS + warp_row() + m * 16 + i * 8 + lane / 4] = r;
         }
     __syncthreads();
     int row = threadIdx.x;
-    if (row < HEAD_ROWS && first_row + row < p.rows) {
+    if (row < TENSOR_ROWS && first_row + row < p.rows) {
         Running r = across[row];
-        for (int w = 1; w < HEAD_WARPS_ACROSS; w++) r = together(r, across[w * HEAD_ROWS + row]);
+        for (int w = 1; w < WARPS_ACROSS; w++) r = together(r, across[w * TENSOR_ROWS + row]);
         p.sums[uint64_t(segment) * p.rows + first_row + row] = {r.largest, r.sum};
     }
 }
 
-KERNEL(head_segments_bf16, HeadParams, HEAD_THREADS) { head_segments<bf16>(p); }
-KERNEL(head_segments_f16, HeadParams, HEAD_THREADS) { head_segments<f16>(p); }
+KERNEL(head_segments_bf16, HeadParams, TENSOR_THREADS) { head_segments<bf16>(p); }
+KERNEL(head_segments_f16, HeadParams, TENSOR_THREADS) { head_segments<f16>(p); }
 
 struct HeadCombineParams {
     const float2* sums;
@@ -163,9 +109,9 @@ struct HeadCombineParams {
 static_assert(sizeof(HeadCombineParams) == 48, "twin of params::HeadCombine");
 
 // A warp a row.
-KERNEL(head_combine, HeadCombineParams, HEAD_THREADS) {
+KERNEL(head_combine, HeadCombineParams, TENSOR_THREADS) {
     int lane = threadIdx.x % WARP;
-    uint32_t row = blockIdx.x * (HEAD_THREADS / WARP) + threadIdx.x / WARP;
+    uint32_t row = blockIdx.x * (TENSOR_THREADS / WARP) + threadIdx.x / WARP;
     if (row >= p.rows) return;
     Running all = {-INFINITY, 0.0f};
     for (uint32_t s = lane; s < p.segments; s += WARP) {

@@ -6,6 +6,11 @@
 
 using bf16 = __nv_bfloat16;
 using f16 = __half;
+using f32 = float;
+
+__device__ __forceinline__ float widen(float x) { return x; }
+__device__ __forceinline__ float widen(bf16 x) { return __bfloat162float(x); }
+__device__ __forceinline__ float widen(f16 x) { return __half2float(x); }
 
 // Rounded to nearest, ties to even. A float16 that would overflow becomes infinite.
 template <class T> __device__ __forceinline__ T narrow(float x);

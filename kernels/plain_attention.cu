@@ -1,5 +1,5 @@
-// attention_f32   Softmax attention in float32 throughout: what forest_attention.cu computes from rounded operands. q [rows, q_stride], keys and values
-//                 [kv_heads, store rows, head_dim] in two stores, out [rows, heads · head_dim]; head_dim ≤ 256. A warp a row and head; a lane takes two keys of a tile for the scores, and
+// attention_K_T   Softmax attention in float32 throughout: what forest_attention.cu computes from rounded operands. q [rows, q_stride] float32, keys and values
+//                 [kv_heads, store rows, head_dim] of K in two stores, out [rows, heads · head_dim] of T; head_dim ≤ 256, of any kind. A warp a row and head; a lane takes two keys of a tile for the scores, and
 //                 every 32nd number of the head for the values.
 //
 // Tiles of 64 absolute positions, segments of 2,048 merged in order, keys out of sight as e^−∞ = 0: a row's bits are its own.
@@ -12,9 +12,9 @@ constexpr int PLAIN_THREADS = 128, PLAIN_NUMBERS = 8;
 struct PlainAttentionParams {
     Forest forest;
     const float* q;
-    const float* keys[2];
-    const float* values[2];
-    float* out;
+    const void* keys[2];
+    const void* values[2];
+    void* out;
     uint64_t store_rows[2]; // of a head
     uint32_t first_row;     // of the wave
     uint32_t rows;
@@ -29,7 +29,7 @@ struct PlainAttentionParams {
 };
 static_assert(sizeof(PlainAttentionParams) == 136, "twin of params::PlainAttention");
 
-KERNEL(attention_f32, PlainAttentionParams, PLAIN_THREADS) {
+template <class K, class T> __device__ void plain_attention(const PlainAttentionParams& p) {
     uint32_t lane = threadIdx.x % WARP;
     uint64_t at = uint64_t(blockIdx.x) * (PLAIN_THREADS / WARP) + threadIdx.x / WARP;
     uint32_t i = at / p.heads, head = at % p.heads;
@@ -39,9 +39,9 @@ KERNEL(attention_f32, PlainAttentionParams, PLAIN_THREADS) {
     uint32_t position = run.position + (p.first_row + i - run.first_row);
     uint32_t from = p.window && position + 1 > p.window ? position + 1 - p.window : 0;
     const float* q = p.q + uint64_t(i) * p.q_stride + head * p.head_dim;
-    auto key_at = [&](const float* const (&of)[2], uint32_t where) {
+    auto key_at = [&](const void* const (&of)[2], uint32_t where) {
         int store = where & RESIDENT ? 1 : 0;
-        return of[store] + (kv * p.store_rows[store] + (where & ~RESIDENT)) * p.head_dim;
+        return static_cast<const K*>(of[store]) + (kv * p.store_rows[store] + (where & ~RESIDENT)) * p.head_dim;
     };
 
     float largest = -INFINITY, sum = 0.0f, o[PLAIN_NUMBERS] = {};
@@ -57,9 +57,9 @@ KERNEL(attention_f32, PlainAttentionParams, PLAIN_THREADS) {
                 where[h] = seen ? locate(p.forest, run, key) : NOWHERE;
                 s[h] = -INFINITY;
                 if (!seen) continue;
-                const float* k = key_at(p.keys, where[h]);
+                const K* k = key_at(p.keys, where[h]);
                 float dot = 0.0f;
-                for (uint32_t j = 0; j < p.head_dim; j++) dot = fmaf(q[j], k[j], dot);
+                for (uint32_t j = 0; j < p.head_dim; j++) dot = fmaf(q[j], widen(k[j]), dot);
                 s[h] = capped(dot * p.scale, p.softcap);
             }
             float most = fmaxf(s[0], s[1]);
@@ -74,9 +74,9 @@ KERNEL(attention_f32, PlainAttentionParams, PLAIN_THREADS) {
                 float w = __shfl_sync(ALL_LANES, weight[key / WARP], key % WARP);
                 uint32_t there = __shfl_sync(ALL_LANES, where[key / WARP], key % WARP);
                 if (there == NOWHERE) continue;
-                const float* v = key_at(p.values, there);
+                const K* v = key_at(p.values, there);
                 for (int j = 0; j < PLAIN_NUMBERS; j++)
-                    if (j * WARP + lane < p.head_dim) segment_o[j] = fmaf(w, v[j * WARP + lane], segment_o[j]);
+                    if (j * WARP + lane < p.head_dim) segment_o[j] = fmaf(w, widen(v[j * WARP + lane]), segment_o[j]);
             }
         }
         float most = fmaxf(largest, segment_largest);
@@ -85,7 +85,15 @@ KERNEL(attention_f32, PlainAttentionParams, PLAIN_THREADS) {
         sum = sum * old + segment_sum * now;
         for (int j = 0; j < PLAIN_NUMBERS; j++) o[j] = o[j] * old + segment_o[j] * now;
     }
-    float* out = p.out + (uint64_t(i) * p.heads + head) * p.head_dim;
+    T* out = static_cast<T*>(p.out) + (uint64_t(i) * p.heads + head) * p.head_dim;
     for (int j = 0; j < PLAIN_NUMBERS; j++)
-        if (j * WARP + lane < p.head_dim) out[j * WARP + lane] = o[j] / sum;
+        if (j * WARP + lane < p.head_dim) out[j * WARP + lane] = narrow<T>(o[j] / sum);
 }
+
+#define PLAIN_ATTENTION(K, T) \
+    KERNEL(attention_##K##_##T, PlainAttentionParams, PLAIN_THREADS) { plain_attention<K, T>(p); }
+PLAIN_ATTENTION(f32, f32)
+PLAIN_ATTENTION(f32, bf16)
+PLAIN_ATTENTION(f32, f16)
+PLAIN_ATTENTION(bf16, bf16)
+PLAIN_ATTENTION(f16, f16)

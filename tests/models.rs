@@ -11,6 +11,7 @@ use hilberg::backend::cpu::Cpu;
 use hilberg::engine::{Engine, Options, score_lists};
 use hilberg::forest::TokenId;
 use hilberg::model::{self, Mixer, OpenOptions};
+use hilberg::tensor::Dtype;
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -20,8 +21,8 @@ struct Fixture {
 }
 
 fn fixtures() -> Vec<Fixture> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models");
-    let mut folders: Vec<PathBuf> = std::fs::read_dir(&root).unwrap().map(|e| e.unwrap().path()).filter(|p| p.join("fixture.json").is_file()).collect();
+    let root = Path::new("tests/fixtures/models");
+    let mut folders: Vec<PathBuf> = std::fs::read_dir(root).unwrap().map(|e| e.unwrap().path()).filter(|p| p.join("fixture.json").is_file()).collect();
     folders.sort();
     assert!(folders.len() >= 30, "{} fixtures in {}", folders.len(), root.display());
     folders
@@ -140,25 +141,59 @@ fn cpu_is_near_to_the_truth() {
 #[cfg(target_os = "linux")]
 #[test]
 fn emulated_cuda_is_near_to_the_truth() {
-    near_to_the_truth(|| device::emulated(emulation::Schedule::ALL[1]));
+    near_to_the_truth(|| device::emulated(emulation::Schedule::ALL[1], Dtype::F32));
 }
 
-/// bfloat16 operands, of 8 significant bits: the distance that the documentation states. The fixtures' weights are drawn wide, so that their distributions
-/// are sharp and errors large; trained models are nearer.
+/// And where there is a GPU, on it.
+#[cfg(target_os = "linux")]
 #[test]
-fn bf16_is_as_near_as_stated() {
-    let Ok(_) = Cpu::bf16(Some(1)) else { return eprintln!("no bfloat16 products on this processor: nothing was tested") };
+fn a_gpu_is_near_to_the_truth() {
+    if device::gpu(Dtype::F32).is_none() {
+        return eprintln!("no GPU: nothing was tested");
+    }
+    near_to_the_truth(|| device::gpu(Dtype::F32).unwrap());
+    as_near_as_stated(|| device::gpu(Dtype::Bf16).unwrap(), BF16);
+    as_near_as_stated(|| device::gpu(Dtype::F16).unwrap(), F16);
+}
+
+/// Every fixture at the distance from float64 that the documentation states, in nats: root mean square over a fixture's tokens, and worst. The fixtures' weights are
+/// drawn wide, so that their distributions are sharp and errors large; trained models are nearer.
+fn as_near_as_stated<B: Backend>(backend: impl Fn() -> B, stated: (f64, f64)) {
     for f in fixtures() {
         let name = f.folder.file_name().unwrap().to_string_lossy().into_owned();
         let golden = Golden::read(&f.folder);
         let (spec, checkpoint) = model::open(&f.folder, &f.options).unwrap();
-        let mut engine = Engine::new(Cpu::bf16(None).unwrap(), spec, checkpoint, Options::default()).unwrap();
+        let mut engine = Engine::new(backend(), spec, checkpoint, Options::default()).unwrap();
         let scored = score_lists(&mut engine, &golden.ids).unwrap();
         let errors: Vec<f64> = scored.iter().flatten().zip(golden.f64.iter().flatten()).map(|(a, b)| (f64::from(*a) - b).abs()).collect();
         let worst = errors.iter().fold(0.0, |m: f64, e| m.max(*e));
         let mean = (errors.iter().map(|e| e * e).sum::<f64>() / errors.len() as f64).sqrt();
         println!("{name:26} worst {worst:.1e}, root mean square {mean:.1e} nats");
-        assert!(mean <= 0.1 && worst <= 0.5, "{name}: worst {worst:.1e}, root mean square {mean:.1e} nats");
+        assert!(mean <= stated.0 && worst <= stated.1, "{name}: worst {worst:.1e}, root mean square {mean:.1e} nats");
         assert!(scored.iter().flatten().all(|x| *x <= 0.0), "{name}: ln q above 0, or no number");
     }
+}
+
+/// bfloat16 operands, of 8 significant bits.
+const BF16: (f64, f64) = (0.1, 0.5);
+/// float16 operands, of 11.
+#[cfg(target_os = "linux")]
+const F16: (f64, f64) = (0.0125, 0.0625);
+
+#[test]
+fn bf16_is_as_near_as_stated() {
+    let Ok(_) = Cpu::bf16(Some(1)) else { return eprintln!("no bfloat16 products on this processor: nothing was tested") };
+    as_near_as_stated(|| Cpu::bf16(None).unwrap(), BF16);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn emulated_cuda_in_bf16_is_as_near_as_stated() {
+    as_near_as_stated(|| device::emulated(emulation::Schedule::ALL[1], Dtype::Bf16), BF16);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn emulated_cuda_in_f16_is_as_near_as_stated() {
+    as_near_as_stated(|| device::emulated(emulation::Schedule::ALL[1], Dtype::F16), F16);
 }

@@ -245,6 +245,16 @@ pub trait Backend: Send + Sync {
 
     /// A zeroed matrix.
     fn mat(&self, rows: usize, cols: usize) -> Result<Self::Mat>;
+    /// A zeroed matrix for what only products and attention read: normed rows, what attention and activations give, keys and values. It may hold numbers as short
+    /// as the operands that the backend multiplies.
+    fn operand(&self, rows: usize, cols: usize) -> Result<Self::Mat> {
+        self.mat(rows, cols)
+    }
+    /// Bytes of a number in rows of `cols` of a [`Backend::operand`].
+    fn operand_bytes(&self, cols: usize) -> usize {
+        let _ = cols;
+        4
+    }
     /// A matrix of parameters, widened; the tensor is seen as `[rows, len/rows]`.
     fn param(&self, tensor: &Tensor, rows: usize) -> Result<Self::Mat>;
     /// A matrix from the host.

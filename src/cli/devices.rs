@@ -56,8 +56,9 @@ fn cuda() -> Vec<Device> {
     };
     let one = |f: &cuda::Found| {
         let (major, minor) = f.capability;
-        let what = format!("{}, sm_{major}{minor}, {} multiprocessors, {} GiB; no engine runs on it yet", f.name, f.multiprocessors, f.memory >> 30);
-        Device { device: format!("cuda:{}", f.ordinal), available: false, what }
+        let what = format!("{}, sm_{major}{minor}, {} multiprocessors, {} GiB", f.name, f.multiprocessors, f.memory >> 30);
+        let old = if f.is_enough() { "" } else { "; the kernels ask for sm_80 or later" };
+        Device { device: format!("cuda:{}", f.ordinal), available: f.is_enough(), what: what + old }
     };
     found.iter().map(one).collect()
 }

@@ -8,7 +8,6 @@ use serde::Serialize;
 use super::budget::Budget;
 use super::options::{ModelArgs, processor};
 use super::{say, say_json};
-use crate::backend::Backend;
 use crate::corpus::Tokenizer;
 use crate::engine::{Engine, Extent, Options, cut, own_memory, workspace_bytes};
 use crate::error::Result;
@@ -90,7 +89,7 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     readout.each(&forest, text, 1..length as u32 + 1)?;
     let usual = Extent { rows: engine.usual_rows(states), states, ..Extent::default() };
     let extent = usual.most(engine.extent(&forest, &readout)?);
-    let room = |extent| workspace_bytes(engine.spec(), extent, engine.backend().block_rows()) as u64;
+    let room = |extent| workspace_bytes(engine.backend(), engine.spec(), extent) as u64;
     let kept = room(extent) - room(Extent { resident_rows: 0, resident_states: 0, ..extent });
     let (own, peak) = (own_memory(), engine.peak(extent));
     let memory = Memory {

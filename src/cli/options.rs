@@ -4,25 +4,41 @@ use super::budget::Budget;
 use super::signals::{Heeding, stop_flag};
 use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
+use crate::backend::cuda::{Cuda, Gpu};
 use crate::backend::reference::Reference;
 use crate::engine::{Engine, Options, Scorer, Sink, Trace};
 use crate::error::{Error, OneLine, Result};
 use crate::forest::{Forest, Readout};
 use crate::model::{self, Checkpoint, ModelSpec, OpenOptions, StartToken};
+use crate::tensor::Dtype;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// Where products are computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// The fastest that is there.
+    /// The processor, too, until the kernels have been measured on GPUs.
     Auto,
     /// The processor.
     Cpu,
     /// Plain float64 loops: slow, for checking.
     Float64,
-    /// A CUDA device.
-    Cuda,
+    /// The CUDA device of this number.
+    Cuda(usize),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        let unknown = || format!("`{s}` is none of auto, cpu, float64, cuda and cuda:N");
+        match s {
+            "auto" => Ok(DeviceChoice::Auto),
+            "cpu" => Ok(DeviceChoice::Cpu),
+            "float64" => Ok(DeviceChoice::Float64),
+            "cuda" => Ok(DeviceChoice::Cuda(0)),
+            _ => s.strip_prefix("cuda:").and_then(|n| n.parse::<u16>().ok()).map(|n| DeviceChoice::Cuda(n.into())).ok_or_else(unknown),
+        }
+    }
 }
 
 /// Operands of products.
@@ -34,6 +50,16 @@ pub enum Precision {
     Bf16,
     /// IEEE binary16.
     F16,
+}
+
+impl Precision {
+    fn dtype(self) -> Dtype {
+        match self {
+            Precision::F32 => Dtype::F32,
+            Precision::Bf16 => Dtype::Bf16,
+            Precision::F16 => Dtype::F16,
+        }
+    }
 }
 
 /// The token before every text.
@@ -86,13 +112,13 @@ impl FromStr for Bytes {
 /// How a model is opened and run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ModelArgs {
-    /// Where to compute
-    #[arg(long, value_enum, default_value = "auto", help_heading = "Model and machine")]
+    /// Where to compute: auto or cpu (the processor), cuda or cuda:N (a GPU), float64 (plain loops, slow, for checking)
+    #[arg(long, default_value = "auto", value_name = "DEVICE", help_heading = "Model and machine")]
     pub device: DeviceChoice,
     /// Operands of products; sums and residuals are float32 in any case
     #[arg(long, value_enum, default_value = "f32", help_heading = "Model and machine")]
     pub precision: Precision,
-    /// Bound on what is allocated, mapped files apart: 500M, 2G; three quarters are the engine's [default: four fifths of what is free]
+    /// Bound on what is allocated, mapped files apart: 500M, 2G; three quarters are the engine's, all of it on a GPU [default: four fifths of what is free]
     #[arg(long, value_name = "SIZE", help_heading = "Model and machine")]
     pub memory: Option<Bytes>,
     /// Threads [default: one a core]
@@ -118,6 +144,8 @@ pub enum AnyEngine {
     Cpu(Engine<Cpu>),
     /// Plain float64 loops.
     Float64(Engine<Reference>),
+    /// A GPU.
+    Cuda(Engine<Cuda<Gpu>>),
 }
 
 macro_rules! each {
@@ -125,6 +153,7 @@ macro_rules! each {
         match $any {
             AnyEngine::Cpu($e) => $body,
             AnyEngine::Float64($e) => $body,
+            AnyEngine::Cuda($e) => $body,
         }
     };
 }
@@ -222,7 +251,11 @@ pub fn open_model(args: &ModelArgs, folder: &Path) -> Result<OpenModel> {
     let engine = match args.device {
         DeviceChoice::Auto | DeviceChoice::Cpu => AnyEngine::Cpu(Engine::new(processor(args.precision, threads)?, spec, checkpoint, options)?),
         DeviceChoice::Float64 => AnyEngine::Float64(Engine::new(Reference, spec, checkpoint, options)?),
-        DeviceChoice::Cuda => return Err(Error::input("no engine runs on CUDA yet; use --device cpu")),
+        DeviceChoice::Cuda(n) => {
+            let gpu = Gpu::open(n)?;
+            let memory = args.memory.map_or(gpu.free_memory()? / 5 * 4, |m| m.0);
+            AnyEngine::Cuda(Engine::new(Cuda::on(gpu, args.precision.dtype()), spec, checkpoint, Options { memory: Some(memory), ..options })?)
+        }
     };
     let name =
         folder.file_name().or_else(|| folder.parent().and_then(Path::file_name)).map_or_else(|| "model".into(), |n| OneLine(n.to_string_lossy()).to_string());

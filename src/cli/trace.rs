@@ -18,7 +18,7 @@ pub struct TraceArgs {
     #[arg(required = true, value_delimiter = ',', value_name = "IDS")]
     tokens: Vec<u32>,
     /// The backend to compare with
-    #[arg(long, value_enum, default_value = "float64")]
+    #[arg(long, default_value = "float64", value_name = "DEVICE")]
     against: DeviceChoice,
     /// Largest error of a step that passes, as a share of the step's largest number
     #[arg(long, default_value_t = 1e-4, value_name = "SHARE")]

@@ -43,13 +43,13 @@ impl<B: Backend> Engine<B> {
     /// A memory bound that not even one small wave fits.
     pub fn needed_bytes(&self, forest: &Forest, readout: &Readout) -> Result<usize> {
         let (_, extent) = self.plan(forest, readout)?;
-        Ok(self.weight_bytes() + workspace_bytes(&self.spec, extent, self.backend.block_rows()))
+        Ok(self.weight_bytes() + workspace_bytes(&self.backend, &self.spec, extent))
     }
 
     /// The most that waves of this extent make it hold.
     pub fn peak(&self, extent: Extent) -> Peak {
         let (backend, spec) = (&self.backend, &self.spec);
-        let beside = workspace_bytes(spec, extent, backend.block_rows()) + backend.scratch_bytes(&needs(spec));
+        let beside = workspace_bytes(backend, spec, extent) + backend.scratch_bytes(&needs(spec));
         let head = weights::head_bytes(backend, spec);
         let packing_head = head + self.stored(&spec.head.unembedding);
         let layers = spec.layers.iter().map(|l| (weights::layer_bytes(backend, l), self.packing_bytes(l)));

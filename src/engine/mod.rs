@@ -112,7 +112,7 @@ impl<B: Backend> Engine<B> {
         let memory = options.memory.unwrap_or_else(|| free_memory() / 5 * 4);
         let total: usize = spec.layers.iter().map(|l| weights::layer_bytes(&backend, l)).sum::<usize>() + weights::head_bytes(&backend, &spec);
         let small = Extent { rows: backend.block_rows(), states: 16, ..Extent::default() };
-        let least = workspace_bytes(&spec, small, backend.block_rows());
+        let least = workspace_bytes(&backend, &spec, small);
         let streaming = total + least > memory;
         let all = ropes(&spec);
         let of = |b: &Block| match &b.mixer {
@@ -123,7 +123,7 @@ impl<B: Backend> Engine<B> {
         let ropes = all.into_iter().map(|rope| Turning { rope: rope.clone(), table: None, positions: 0 }).collect();
         let engine =
             Engine { backend, spec, checkpoint, options, memory, packed: None, head: None, streaming, rooms: None, ropes, rope_of, trace: None, fed: 0 };
-        let row = workspace_bytes(&engine.spec, Extent { rows: 1, ..Extent::default() }, engine.backend.block_rows());
+        let row = workspace_bytes(&engine.backend, &engine.spec, Extent { rows: 1, ..Extent::default() });
         if engine.weight_bytes() + row > memory { Err(engine.too_large(row)) } else { Ok(engine) }
     }
 
@@ -174,14 +174,15 @@ impl<B: Backend> Engine<B> {
 
     /// Rows of a wave where nothing says otherwise.
     fn usual(&self) -> usize {
-        if self.streaming { STREAMING_ROWS } else { WAVE_ROWS }
+        let rows = if self.streaming { STREAMING_ROWS } else { WAVE_ROWS };
+        rows.max(self.backend.block_rows())
     }
 
     /// Rows of a usual wave, as many as memory allows, with `states` scan states kept at forks.
     pub fn usual_rows(&self, states: usize) -> usize {
         let mut rows = self.options.wave_rows.unwrap_or(self.usual()).max(1);
         let room = self.memory.saturating_sub(self.weight_bytes());
-        let bytes = |rows| workspace_bytes(&self.spec, Extent { rows, states, ..Extent::default() }, self.backend.block_rows());
+        let bytes = |rows| workspace_bytes(&self.backend, &self.spec, Extent { rows, states, ..Extent::default() });
         while rows > 128 && bytes(rows) > room {
             rows = (rows / 2).max(128);
         }
@@ -200,12 +201,11 @@ impl<B: Backend> Engine<B> {
         // A tree that is cut keeps its past for every layer: better a wave that holds it whole, where memory allows one.
         let largest = || Waves::rows_by_tree(forest, readout).into_iter().max().unwrap_or(0);
         let mut rows = self.options.wave_rows.unwrap_or_else(|| self.usual().max(largest())).max(1);
-        let block = self.backend.block_rows();
         let room = self.memory.saturating_sub(self.weight_bytes());
         loop {
             let waves = Waves::plan(forest, readout, self.cut(rows));
             let extent = extent(&waves);
-            let bytes = workspace_bytes(&self.spec, extent, block);
+            let bytes = workspace_bytes(&self.backend, &self.spec, extent);
             if bytes <= room {
                 return Ok((waves, extent));
             }

@@ -47,12 +47,38 @@ pub(super) enum Kept<B: Backend> {
     Scan { history: B::Mat, states: B::Mat },
 }
 
+/// Columns of a buffer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cols {
+    /// Of [`Backend::mat`].
+    Full(usize),
+    /// Of [`Backend::operand`].
+    Operand(usize),
+}
+
+impl Cols {
+    fn mat<B: Backend>(self, backend: &B, rows: usize) -> Result<B::Mat> {
+        match self {
+            Cols::Full(n) => backend.mat(rows, n),
+            Cols::Operand(n) => backend.operand(rows, n),
+        }
+    }
+
+    fn bytes<B: Backend>(self, backend: &B) -> usize {
+        match self {
+            Cols::Full(n) => 4 * n,
+            Cols::Operand(n) => backend.operand_bytes(n) * n,
+        }
+    }
+}
+
 /// Widths of a mixer's buffers, in numbers.
+#[derive(PartialEq, Eq)]
 struct Widths {
     /// Per row of a block.
-    block: Vec<usize>,
-    /// Per row of a wave, and of the resident store.
-    history: Vec<usize>,
+    block: Vec<Cols>,
+    /// Per row of a wave, and of the resident store; of one head.
+    history: Vec<Cols>,
     /// Heads into which a history falls; its rows lie head after head.
     heads: usize,
     /// Per state slot.
@@ -61,21 +87,22 @@ struct Widths {
 
 impl Widths {
     fn of(mixer: &Mixer) -> Widths {
+        use Cols::{Full, Operand};
         match mixer {
             Mixer::Attention(a) => {
-                let kv = a.kv_heads * a.head_dim;
-                Widths { block: vec![a.qkv.outputs, a.heads * a.head_dim], history: vec![kv, kv], heads: a.kv_heads, state: 0 }
+                let head = Operand(a.head_dim);
+                Widths { block: vec![Full(a.qkv.outputs), Operand(a.heads * a.head_dim)], history: vec![head, head], heads: a.kv_heads, state: 0 }
             }
-            Mixer::Mlp(m) => Widths { block: vec![m.width], history: vec![], heads: 1, state: 0 },
+            Mixer::Mlp(m) => Widths { block: vec![Operand(m.width)], history: vec![], heads: 1, state: 0 },
             Mixer::Mamba1(m) => Widths {
-                block: vec![2 * m.d_inner, m.d_inner, m.dt_rank + 2 * m.d_state, m.d_inner, m.d_inner],
-                history: vec![m.d_inner],
+                block: [2 * m.d_inner, m.d_inner, m.dt_rank + 2 * m.d_state, m.d_inner, m.d_inner].map(Full).to_vec(),
+                history: vec![Full(m.d_inner)],
                 heads: 1,
                 state: m.d_inner * m.d_state,
             },
             Mixer::Mamba2(m) => Widths {
-                block: vec![m.in_proj.outputs, m.d_inner],
-                history: vec![m.d_inner + 2 * m.groups * m.d_state + m.heads],
+                block: [m.in_proj.outputs, m.d_inner].map(Full).to_vec(),
+                history: vec![Full(m.d_inner + 2 * m.groups * m.d_state + m.heads)],
                 heads: 1,
                 state: m.heads * m.head_dim * m.d_state,
             },
@@ -84,18 +111,24 @@ impl Widths {
 
     /// A store of one of the histories.
     fn store<B: Backend>(&self, backend: &B, rows: usize, i: usize) -> Result<B::Mat> {
-        backend.mat(self.heads * rows, self.history[i] / self.heads)
+        self.history[i].mat(backend, self.heads * rows)
+    }
+
+    /// Bytes of a row of a block, and of a row of the histories.
+    fn bytes<B: Backend>(&self, backend: &B) -> (usize, usize) {
+        let sum = |cols: &[Cols]| cols.iter().map(|c| c.bytes(backend)).sum::<usize>();
+        (sum(&self.block), self.heads * sum(&self.history))
     }
 
     /// Layers whose key is the same share a room.
-    fn key(&self, mixer: &Mixer) -> (u8, Vec<usize>) {
+    fn key(self, mixer: &Mixer) -> (u8, Widths) {
         let kind = match mixer {
             Mixer::Attention(_) => 0,
             Mixer::Mlp(_) => 1,
             Mixer::Mamba1(_) => 2,
             Mixer::Mamba2(_) => 3,
         };
-        (kind, self.block.iter().chain(&self.history).chain([&self.heads, &self.state]).copied().collect())
+        (kind, self)
     }
 }
 
@@ -113,23 +146,28 @@ pub(super) struct Rooms<B: Backend> {
     pub kept: Vec<Vec<Kept<B>>>,
 }
 
-/// Bytes of the workspace for waves of this extent, with blocks of `block` rows: what the engine allocates for them.
-pub fn workspace_bytes(spec: &ModelSpec, extent: Extent, block: usize) -> usize {
-    let block = block.min(extent.rows.max(1));
-    let parallel = spec.layers.iter().any(|l| l.residual == Residual::Parallel);
-    let mut numbers = extent.rows * spec.d + block * spec.d * if parallel { 2 } else { 1 };
-    numbers += ropes(spec).iter().map(|rope| extent.positions * rope.dims).sum::<usize>();
+/// Bytes of the workspace for waves of this extent: what the engine allocates for them.
+pub fn workspace_bytes<B: Backend>(backend: &B, spec: &ModelSpec, extent: Extent) -> usize {
+    let block = backend.block_rows().min(extent.rows.max(1));
+    let mut bytes = 4 * extent.rows * spec.d + normed(spec) * block * Cols::Operand(spec.d).bytes(backend);
+    bytes += ropes(spec).iter().map(|rope| 4 * extent.positions * rope.dims).sum::<usize>();
     let mut seen = Vec::new();
     for b in spec.layers.iter().flat_map(|l| &l.blocks) {
         let w = Widths::of(&b.mixer);
-        let (history, key) = (w.history.iter().sum::<usize>(), w.key(&b.mixer));
+        let ((of_block, history), state) = (w.bytes(backend), 4 * w.state);
+        let key = w.key(&b.mixer);
         if !seen.contains(&key) {
-            numbers += block * w.block.iter().sum::<usize>() + extent.rows * history + extent.states * w.state;
+            bytes += block * of_block + extent.rows * history + extent.states * state;
             seen.push(key);
         }
-        numbers += extent.resident_rows * history + extent.resident_states * w.state;
+        bytes += extent.resident_rows * history + extent.resident_states * state;
     }
-    4 * numbers
+    bytes
+}
+
+/// Normed copies of a block of rows: one for each of the mixers that run side by side.
+fn normed(spec: &ModelSpec) -> usize {
+    if spec.layers.iter().any(|l| l.residual == Residual::Parallel) { 2 } else { 1 }
 }
 
 /// Rotary embeddings that differ; each has one table, whichever layers turn by it.
@@ -148,10 +186,9 @@ pub(super) fn ropes(spec: &ModelSpec) -> Vec<&Rope> {
 impl<B: Backend> Rooms<B> {
     pub fn new(backend: &B, spec: &ModelSpec, extent: Extent) -> Result<Self> {
         let block = backend.block_rows().min(extent.rows.max(1));
-        let parallel = spec.layers.iter().any(|l| l.residual == Residual::Parallel);
-        let normed = (0..if parallel { 2 } else { 1 }).map(|_| backend.mat(block, spec.d)).collect::<Result<_>>()?;
+        let normed = (0..normed(spec)).map(|_| backend.operand(block, spec.d)).collect::<Result<_>>()?;
         let mut this = Rooms { extent, residual: backend.mat(extent.rows, spec.d)?, normed, rooms: Vec::new(), of: Vec::new(), kept: Vec::new() };
-        let mut keys: Vec<(u8, Vec<usize>)> = Vec::new();
+        let mut keys: Vec<(u8, Widths)> = Vec::new();
         for layer in &spec.layers {
             let (mut of, mut kept) = (Vec::new(), Vec::new());
             for b in &layer.blocks {
@@ -176,7 +213,7 @@ impl<B: Backend> Rooms<B> {
 
 fn room<B: Backend>(backend: &B, mixer: &Mixer, block: usize, extent: Extent) -> Result<Room<B>> {
     let w = Widths::of(mixer);
-    let of_block = |i: usize| backend.mat(block, w.block[i]);
+    let of_block = |i: usize| w.block[i].mat(backend, block);
     let history = |i: usize| w.store(backend, extent.rows, i);
     let states = || backend.mat(extent.states, w.state);
     Ok(match mixer {

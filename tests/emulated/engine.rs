@@ -1,14 +1,18 @@
 //! The whole engine on the emulated device: the same bits whatever the company, the wave and the schedule.
 
-use super::device::emulated;
+use super::device::{emulated, gpu};
 use emulation::Schedule;
+use hilberg::backend::Backend;
 use hilberg::engine::{Engine, Options, Scorer, Values, score_lists};
 use hilberg::forest::{Forest, Readout, TokenId};
 use hilberg::model;
+use hilberg::tensor::Dtype;
 use std::path::Path;
 
 /// A transformer with windows, one with learned positions, both kinds of scan.
 const FAMILIES: [&str; 4] = ["mistral", "gpt2", "mamba", "mamba2-groups"];
+/// Heads that tensor cores take, with a window and beside the MLP; heads of 12, which they do not; both kinds of scan.
+const SHORT: [&str; 5] = ["qwen3-options", "gpt-neox", "llama", "mamba", "mamba2-groups"];
 
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| v.to_bits()).collect()
@@ -16,17 +20,45 @@ fn bits(values: &[f32]) -> Vec<u32> {
 
 #[test]
 fn forest_equals_strings() {
-    for name in FAMILIES {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models").join(name);
-        let engine = |schedule, rows| {
+    hold(&FAMILIES, Dtype::F32);
+}
+
+#[test]
+fn forest_equals_strings_in_16_bits() {
+    hold(&SHORT, Dtype::Bf16);
+    hold(&SHORT[..1], Dtype::F16);
+}
+
+fn hold(families: &[&str], precision: Dtype) {
+    let [one, other, third, watched] = [1, 0, 2, 3].map(|i| move || emulated(Schedule::ALL[i], precision));
+    hold_on(families, one, &[(&other, 4096), (&third, 50), (&watched, 7)]);
+}
+
+/// On a GPU, where there is one.
+#[test]
+fn forest_equals_strings_on_a_gpu() {
+    for precision in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
+        if gpu(precision).is_none() {
+            return eprintln!("no GPU: nothing was tested");
+        }
+        let make = || gpu(precision).unwrap();
+        hold_on(&SHORT, make, &[(&make, 4096), (&make, 50), (&make, 7)]);
+    }
+}
+
+/// Strings in one wave on one device, and the forest in waves of so many rows on others.
+fn hold_on<B: Backend>(families: &[&str], one: impl Fn() -> B, others: &[(&dyn Fn() -> B, usize)]) {
+    for name in families {
+        let folder = Path::new("tests/fixtures/models").join(name);
+        let engine = |backend: B, rows| {
             let (spec, checkpoint) = model::open(&folder, &Default::default()).unwrap();
-            Engine::new(emulated(schedule), spec, checkpoint, Options { wave_rows: Some(rows), ..Options::default() }).unwrap()
+            Engine::new(backend, spec, checkpoint, Options { wave_rows: Some(rows), ..Options::default() }).unwrap()
         };
         let tokens = |n: u32, seed: u32| -> Vec<TokenId> { (0..n).map(|i| (i * 37 + seed * 11) % 89).collect() };
         let trunk = tokens(75, 1);
         let ends = [(1, tokens(4, 2)), (40, tokens(6, 3)), (64, tokens(9, 4)), (75, tokens(2, 5))];
         let strings: Vec<Vec<TokenId>> = ends.iter().map(|(at, end)| [&trunk[..*at as usize], end].concat()).collect();
-        let want = score_lists(&mut engine(Schedule::ALL[1], 4096), &strings).unwrap();
+        let want = score_lists(&mut engine(one(), 4096), &strings).unwrap();
         assert!(want.iter().flatten().all(|v| *v <= 0.0), "{name}");
 
         let (mut forest, mut readout) = (Forest::new(), Readout::new());
@@ -38,12 +70,14 @@ fn forest_equals_strings() {
                 (readout.each(&forest, branch, 0..end.len() as u32).unwrap(), end.len())
             })
             .collect();
-        for (schedule, rows) in [(Schedule::ALL[0], 4096), (Schedule::ALL[2], 50), (Schedule::ALL[3], 7)] {
+        for (backend, rows) in others {
             let mut values = Values::new(&readout);
-            engine(schedule, rows).score(&forest, &readout, &mut values).unwrap();
+            let mut engine = engine(backend(), *rows);
+            let by = engine.backend().name();
+            engine.score(&forest, &readout, &mut values).unwrap();
             for ((slot, n), string) in read.iter().zip(&want) {
                 let got: Vec<f32> = values.tokens(*slot, *n);
-                assert_eq!(bits(&got), bits(&string[string.len() - n..]), "{name}, waves of {rows} rows, {schedule:?}");
+                assert_eq!(bits(&got), bits(&string[string.len() - n..]), "{name} on {by}, waves of {rows} rows");
             }
         }
     }

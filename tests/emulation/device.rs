@@ -1,15 +1,25 @@
-//! The emulator as a device of the CUDA backend: what the tests of kernels, models and engine include.
+//! Devices of the CUDA backend for the tests of kernels, models and engine: the emulator, and a GPU where there is one.
 
 use emulation::{Memory, Schedule};
-use hilberg::backend::cuda::{Cuda, Device};
+use hilberg::backend::cuda::{Cuda, Device, Gpu};
+use hilberg::tensor::Dtype;
 use hilberg::{Error, Result};
 
 /// The processor, which plays a GPU under one schedule.
 pub struct Emulated(pub Schedule);
 
-/// The backend on it.
-pub fn emulated(schedule: Schedule) -> Cuda<Emulated> {
-    Cuda::on(Emulated(schedule))
+/// The backend on it, with operands of this precision.
+pub fn emulated(schedule: Schedule, precision: Dtype) -> Cuda<Emulated> {
+    Cuda::on(Emulated(schedule), precision)
+}
+
+/// The backend on the first GPU; `None` where there is none, which REQUIRE_CUDA=1 forbids.
+pub fn gpu(precision: Dtype) -> Option<Cuda<Gpu>> {
+    match Gpu::open(0) {
+        Ok(gpu) => Some(Cuda::on(gpu, precision)),
+        Err(why) if std::env::var("REQUIRE_CUDA").is_ok_and(|v| v == "1") => panic!("{why}"),
+        Err(_) => None,
+    }
 }
 
 impl Device for Emulated {

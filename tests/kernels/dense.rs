@@ -108,16 +108,18 @@ impl Case for Linear {
 
 #[test]
 fn products() {
-    let sizes = [(0, 7, 5), (1, 1, 1), (5, 7, 15), (6, 64, 16), (7, 65, 17), (13, 3, 31), (14, 33, 32), (15, 130, 33), (31, 64, 100), (57, 16, 65)];
+    let sizes =
+        [(0, 7, 5), (1, 1, 1), (5, 7, 15), (6, 64, 16), (7, 65, 17), (13, 3, 31), (14, 33, 32), (15, 130, 33), (31, 64, 100), (57, 16, 65), (129, 72, 131)];
     for (n, &(rows, inputs, outputs)) in sizes.iter().enumerate() {
         for act in ACTS {
             for epilogue in [Epilogue::Store(act), Epilogue::Gated(act), Epilogue::Add] {
                 let dtype = [Dtype::F32, Dtype::F16, Dtype::Bf16][n % 3];
                 hold(&Linear { rows, inputs, outputs, epilogue, dtype, bias: n % 2 == 0, rounding: Rounding::None });
-                // float16 has fewer exponents than bfloat16: what it stores of a bfloat16 number may be another one.
-                let dtype = if dtype == Dtype::F16 { Dtype::Bf16 } else { dtype };
-                let rounding = Rounding::Bf16;
-                rounding.hold(&Linear { rows, inputs, outputs, epilogue, dtype, bias: n % 2 == 0, rounding });
+                for (rounding, stored) in [(Rounding::Bf16, Dtype::Bf16), (Rounding::F16, Dtype::F16)] {
+                    // What one of the short types stores of the other's number may be another one.
+                    let dtype = if dtype == Dtype::F32 { dtype } else { stored };
+                    rounding.hold(&Linear { rows, inputs, outputs, epilogue, dtype, bias: n % 2 == 0, rounding });
+                }
             }
         }
     }
@@ -125,7 +127,7 @@ fn products() {
 
 #[test]
 fn a_product_row_alone_has_the_same_bits() {
-    for rounding in [Rounding::None, Rounding::Bf16] {
+    for rounding in [Rounding::None, Rounding::Bf16, Rounding::F16] {
         let case = |rows| Linear { rows, inputs: 130, outputs: 67, epilogue: Epilogue::Store(Act::Silu), dtype: Dtype::F32, bias: true, rounding };
         for (all, one) in rounding.hold(&case(40)).iter().zip(rounding.hold(&case(1))) {
             assert!(same_bits(&all[67..2 * 67], &one[67..2 * 67]));
@@ -372,7 +374,7 @@ fn heads() {
         for rows in [0, 1, 6, 7, 15] {
             for (softcap, scale) in [(None, 1.0), (None, 0.25), (Some(30.0), 1.0), (Some(30.0), 0.5)] {
                 for peak in [0.01, 0.3, 6.0] {
-                    for rounding in [Rounding::None, Rounding::Bf16] {
+                    for rounding in [Rounding::None, Rounding::Bf16, Rounding::F16] {
                         let op = HeadOp { softcap, scale };
                         rounding.hold(&Head { rows, inputs: [1, 33, 64][n % 3], vocab, op, bias: n % 2 == 0, peak, rounding });
                     }
@@ -380,7 +382,7 @@ fn heads() {
             }
         }
     }
-    for rounding in [Rounding::None, Rounding::Bf16] {
+    for rounding in [Rounding::None, Rounding::Bf16, Rounding::F16] {
         let op = HeadOp { softcap: None, scale: 1.0 };
         let case = |rows| Head { rows, inputs: 33, vocab: 1025, op, bias: false, peak: 0.3, rounding };
         for (all, one) in rounding.hold(&case(40)).iter().zip(rounding.hold(&case(1))) {

@@ -12,6 +12,8 @@ mod device;
 mod forked;
 
 use hilberg::backend::cpu::{Cpu, Isa, Products};
+#[cfg(target_os = "linux")]
+use hilberg::backend::cuda::{Cuda, Gpu};
 use hilberg::backend::{Backend, reference::Reference};
 use hilberg::rng::Rng;
 use hilberg::tensor::{Dtype, Tensor};
@@ -58,13 +60,16 @@ fn bf16_devices() -> &'static [[Cpu; 2]] {
 fn hold(case: &impl Case) -> Vec<Vec<f64>> {
     let truth = truth(case);
     let mut all = on_paths(devices(), case, &truth);
-    all.extend(on_cuda(case, &truth));
+    all.extend(on_cuda(case, &truth, Dtype::F32));
     all
 }
 
-/// As [`hold`], on these devices alone.
-fn hold_on(devices: &[[Cpu; 2]], case: &impl Case) -> Vec<Vec<f64>> {
-    on_paths(devices, case, &truth(case))
+/// As [`hold`], for operands that are rounded already: on these devices, and on CUDA's kernels for them.
+fn hold_rounded(devices: &[[Cpu; 2]], case: &impl Case, precision: Dtype) -> Vec<Vec<f64>> {
+    let truth = truth(case);
+    let mut all = on_paths(devices, case, &truth);
+    all.extend(on_cuda(case, &truth, precision));
+    all
 }
 
 /// What a case should give, and how far from it each number may be.
@@ -80,22 +85,37 @@ fn truth(case: &impl Case) -> Truth {
     Truth { numbers, budget }
 }
 
-/// CUDA's kernels, emulated.
+/// The GPU of this machine, if there is one; opened once a precision.
 #[cfg(target_os = "linux")]
-fn on_cuda(case: &impl Case, truth: &Truth) -> Option<Vec<f64>> {
+fn gpu(precision: Dtype) -> Option<&'static Cuda<Gpu>> {
+    static ALL: [OnceLock<Option<Cuda<Gpu>>>; 3] = [const { OnceLock::new() }; 3];
+    let which = [Dtype::F32, Dtype::Bf16, Dtype::F16].iter().position(|p| *p == precision)?;
+    ALL[which].get_or_init(|| device::gpu(precision)).as_ref()
+}
+
+/// CUDA's kernels for operands of this precision, emulated and on a GPU.
+#[cfg(target_os = "linux")]
+fn on_cuda(case: &impl Case, truth: &Truth, precision: Dtype) -> Vec<Vec<f64>> {
     use emulation::Schedule;
-    let [one, other] = [Schedule::ALL[3], Schedule::ALL[0]].map(device::emulated);
+    let [one, other] = [Schedule::ALL[3], Schedule::ALL[0]].map(|s| device::emulated(s, precision));
     let got = case.run(&one);
     check(case, &one.name(), &got, truth);
     if case.watched() {
         assert!(same_bits(&got, &case.run(&other)), "{}: {} differs from {}", case.name(), other.name(), one.name());
     }
-    Some(got)
+    let mut all = vec![got];
+    if let Some(gpu) = gpu(precision) {
+        let got = case.run(gpu);
+        check(case, &gpu.name(), &got, truth);
+        assert!(same_bits(&got, &case.run(gpu)), "{}: {} differs from run to run", case.name(), gpu.name());
+        all.push(got);
+    }
+    all
 }
 
 #[cfg(not(target_os = "linux"))]
-fn on_cuda(_: &impl Case, _: &Truth) -> Option<Vec<f64>> {
-    None
+fn on_cuda(_: &impl Case, _: &Truth, _: Dtype) -> Vec<Vec<f64>> {
+    Vec::new()
 }
 
 fn check(case: &impl Case, by: &str, got: &[f64], truth: &Truth) {
@@ -134,6 +154,8 @@ enum Rounding {
     None,
     /// bfloat16: products of such operands are exact in float32, so the same bounds hold for bfloat16 paths, whatever order they add in.
     Bf16,
+    /// float16: likewise.
+    F16,
 }
 
 impl Rounding {
@@ -141,13 +163,15 @@ impl Rounding {
         match self {
             Rounding::None => values,
             Rounding::Bf16 => values.into_iter().map(|v| half::bf16::from_f32(v).to_f32()).collect(),
+            Rounding::F16 => values.into_iter().map(|v| half::f16::from_f32(v).to_f32()).collect(),
         }
     }
 
     fn hold(self, case: &impl Case) -> Vec<Vec<f64>> {
         match self {
             Rounding::None => hold(case),
-            Rounding::Bf16 => hold_on(bf16_devices(), case),
+            Rounding::Bf16 => hold_rounded(bf16_devices(), case, Dtype::Bf16),
+            Rounding::F16 => hold_rounded(&[], case, Dtype::F16),
         }
     }
 }

@@ -1,8 +1,16 @@
-//! How attention's work is cut into items, each a thread block's: a pure function of a wave's tables.
+//! Attention: how its work is cut into items, each a thread block's, and which kernel does it.
 
-use super::params::{AttentionItem, AttentionMerge};
+use super::device::Device;
+use super::mat::Mat;
+use super::params::{self, AttentionItem, AttentionMerge};
+use super::tables::{Tables, sent};
+use super::twin::Cuda;
+use crate::backend::{AttentionOp, History, Needs, OnDevice};
+use crate::error::{Error, Result};
 use crate::forest::Wave;
+use crate::tensor::Dtype;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Queries of an item: rows × heads that share a key-value head.
 const QUERIES: u32 = 64;
@@ -10,6 +18,10 @@ const QUERIES: u32 = 64;
 pub const SEGMENT: u32 = 2048;
 /// Items write `out` themselves.
 const DIRECT: u32 = u32::MAX;
+/// Widest head of `attention_K_T`.
+const MOST_HEAD_DIM: usize = 256;
+/// Bytes of parts that wait to be merged: what bounds the rows of one launch where pasts are long.
+const PART_BYTES: usize = 128 << 20;
 
 /// Attention of a block of rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +72,162 @@ pub fn work(wave: &Wave, block: Range<usize>, group: usize, window: Option<usize
     work
 }
 
+/// Widths of the heads that `forest_attention_T_D` is compiled for.
+const WIDTHS: [usize; 3] = [64, 96, 128];
+
+/// Work of some rows of a block, on a device.
+pub(super) struct Sent<D: Device> {
+    items: D::Memory,
+    merges: D::Memory,
+    of: Work,
+}
+
+/// What decides a block's work: as [`launches`] has it.
+pub(super) type PlanKey = (Range<usize>, usize, Option<usize>, usize);
+
+/// The work of a block, in as many launches as it takes for each to have at most `part_rows` of parts, unless one row has more.
+fn launches(wave: &Wave, block: Range<usize>, group: usize, window: Option<usize>, part_rows: usize) -> Vec<Work> {
+    let (mut all, mut first) = (Vec::new(), block.start);
+    while first < block.end {
+        let mut end = block.end;
+        let of = loop {
+            let of = work(wave, first..end, group, window);
+            if of.part_rows as usize <= part_rows || end == first + 1 {
+                break of;
+            }
+            end = first + (end - first) / 2;
+        };
+        all.push(of);
+        first = end;
+    }
+    all
+}
+
+impl<D: Device> Cuda<D> {
+    /// Bytes that attention allocates besides matrices.
+    pub(super) fn attention_bytes(&self, needs: &Needs) -> usize {
+        if self.precision == Dtype::F32 || needs.head_dim == 0 { 0 } else { PART_BYTES }
+    }
+
+    /// As [`crate::backend::Backend::attention`].
+    pub(super) fn attend(
+        &self,
+        op: &AttentionOp,
+        on: &OnDevice<Tables<D>>,
+        block: Range<usize>,
+        qkv: &Mat<D>,
+        keys: &History<Mat<D>>,
+        values: &History<Mat<D>>,
+        out: &mut Mat<D>,
+    ) -> Result<()> {
+        let dtype = keys.wave.dtype;
+        match WIDTHS.iter().find(|w| op.head_dim <= **w) {
+            Some(width) if dtype != Dtype::F32 => self.by_tensor_cores(op, *width, on, block, qkv, keys, values, out),
+            _ => self.by_plain_loops(op, on, block, qkv, keys, values, out),
+        }
+    }
+
+    fn by_plain_loops(
+        &self,
+        op: &AttentionOp,
+        on: &OnDevice<Tables<D>>,
+        block: Range<usize>,
+        qkv: &Mat<D>,
+        keys: &History<Mat<D>>,
+        values: &History<Mat<D>>,
+        out: &mut Mat<D>,
+    ) -> Result<()> {
+        if op.head_dim > MOST_HEAD_DIM {
+            return Err(Error::input(format!("heads of attention are {} wide; on CUDA at most {MOST_HEAD_DIM}", op.head_dim)));
+        }
+        let params = params::PlainAttention {
+            forest: on.tables.forest(&self.device),
+            q: self.at(qkv, 0, 0),
+            keys: self.stores(keys).of,
+            values: self.stores(values).of,
+            out: self.at(out, 0, 0),
+            store_rows: store_rows(op, keys),
+            first_row: block.start as u32,
+            rows: block.len() as u32,
+            q_stride: qkv.cols as u32,
+            heads: op.heads as u32,
+            kv_heads: op.kv_heads as u32,
+            head_dim: op.head_dim as u32,
+            window: op.window.unwrap_or(0) as u32,
+            scale: op.scale,
+            softcap: op.softcap.unwrap_or(0.0),
+            padding: 0,
+        };
+        let kernel = format!("attention_{}_{}", keys.wave.dtype.name(), out.dtype.name());
+        self.launch(&kernel, [(block.len() * op.heads).div_ceil(4), 1, 1], 128, 0, &params)
+    }
+
+    fn by_tensor_cores(
+        &self,
+        op: &AttentionOp,
+        width: usize,
+        on: &OnDevice<Tables<D>>,
+        block: Range<usize>,
+        qkv: &Mat<D>,
+        keys: &History<Mat<D>>,
+        values: &History<Mat<D>>,
+        out: &mut Mat<D>,
+    ) -> Result<()> {
+        let name = out.dtype.name();
+        let (group, part_rows) = (op.heads / op.kv_heads, PART_BYTES / (op.heads * (op.head_dim + 2) * 4));
+        let plan = on.tables.plan(&(block.clone(), group, op.window, part_rows), || {
+            let all = launches(on.wave, block.clone(), group, op.window, part_rows).into_iter();
+            all.map(|of| Ok(Sent { items: sent(&self.device, &of.items)?, merges: sent(&self.device, &of.merges)?, of })).collect()
+        })?;
+        for Sent { items, merges, of: Work { items: all, merges: merged, part_rows } } in plan.iter() {
+            let room = |numbers: usize| self.device.allocate(4 * *part_rows as usize * numbers);
+            let (parts, part_sums) = (room(op.heads * op.head_dim)?, room(op.heads * 2)?);
+            let params = params::Attention {
+                q: self.at(qkv, 0, 0),
+                keys: self.stores(keys).of,
+                values: self.stores(values).of,
+                items: self.device.address(items),
+                forest: on.tables.forest(&self.device),
+                out: self.at(out, 0, 0),
+                parts: self.device.address(&parts),
+                part_sums: self.device.address(&part_sums),
+                store_rows: store_rows(op, keys),
+                block_row: block.start as u32,
+                q_stride: qkv.cols as u32,
+                heads: op.heads as u32,
+                kv_heads: op.kv_heads as u32,
+                head_dim: op.head_dim as u32,
+                window: op.window.unwrap_or(0) as u32,
+                scale: op.scale,
+                softcap: op.softcap.unwrap_or(0.0),
+            };
+            // Queries, and two tiles of keys and of values, in rows of 16 bytes more than a head; where two tiles' rows lie.
+            let shared = (QUERIES as usize + 4 * 64) * (width + 8) * 2 + 2 * 64 * 4;
+            self.launch(&format!("forest_attention_{name}_{width}"), [all.len(), op.kv_heads, 1], 128, shared, &params)?;
+            let merge = params::AttentionMergeAll {
+                merges: self.device.address(merges),
+                parts: self.device.address(&parts),
+                part_sums: self.device.address(&part_sums),
+                out: self.at(out, 0, 0),
+                block_row: block.start as u32,
+                heads: op.heads as u32,
+                head_dim: op.head_dim as u32,
+                padding: 0,
+            };
+            let most = merged.iter().map(|m| m.rows).max().unwrap_or(0) as usize;
+            self.launch(&format!("attention_merge_{name}"), [merged.len(), most, op.heads], 128, 0, &merge)?;
+        }
+        Ok(())
+    }
+}
+
+fn store_rows<D: Device>(op: &AttentionOp, history: &History<Mat<D>>) -> [u64; 2] {
+    [history.wave.rows, history.resident.rows].map(|r| (r / op.kv_heads) as u64)
+}
+
+/// Plans of a wave's blocks, each made once for all layers alike.
+pub(super) type Plans<D> = Vec<(PlanKey, Arc<Vec<Sent<D>>>)>;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,47 +242,56 @@ mod tests {
         Wave { runs: runs.iter().map(run).collect(), ..Wave::default() }
     }
 
-    /// Every row, head and segment within sight is one item's, and every row of several segments is merged once.
-    fn check(runs: &[(u32, u32)], block: Range<usize>, group: usize, window: Option<usize>) -> Work {
+    /// Every row, head and segment within sight is one item's, and every row of several segments is merged once, whatever the launches.
+    fn check(runs: &[(u32, u32)], block: Range<usize>, group: usize, window: Option<usize>, most: usize) -> Vec<Work> {
         let wave = wave(runs);
-        let work = work(&wave, block.clone(), group, window);
+        let all = launches(&wave, block.clone(), group, window, most);
         let mut seen = std::collections::BTreeSet::new();
-        let mut part_rows = std::collections::BTreeSet::new();
-        for item in &work.items {
-            assert!(item.rows * item.heads <= QUERIES && item.heads > 0 && item.rows > 0);
-            for (row, head) in (0..item.rows).flat_map(|r| (0..item.heads).map(move |h| (item.first_row + r, item.first_head + h))) {
-                assert!(seen.insert((row, head, item.segment)), "row {row}, head {head} twice");
-                assert!(item.part == DIRECT || part_rows.insert((item.part + row - item.first_row, head)));
+        for work in &all {
+            let mut part_rows = std::collections::BTreeSet::new();
+            for item in &work.items {
+                assert!(item.rows * item.heads <= QUERIES && item.heads > 0 && item.rows > 0);
+                for (row, head) in (0..item.rows).flat_map(|r| (0..item.heads).map(move |h| (item.first_row + r, item.first_head + h))) {
+                    assert!(seen.insert((row, head, item.segment)), "row {row}, head {head} twice");
+                    assert!(item.part == DIRECT || part_rows.insert((item.part + row - item.first_row, head)));
+                }
             }
+            assert_eq!(part_rows.len(), work.part_rows as usize * group);
         }
-        for row in block {
-            let run = wave.runs.iter().find(|r| r.rows.contains(&(row as u32))).unwrap();
-            let position = run.position + row as u32 - run.rows.start;
+        let (items, merges) = (|| all.iter().flat_map(|w| &w.items), || all.iter().flat_map(|w| &w.merges));
+        for row in block.start as u32..block.end as u32 {
+            let run = wave.runs.iter().find(|r| r.rows.contains(&row)).unwrap();
+            let position = run.position + row - run.rows.start;
             let first = window.map_or(0, |w| (position + 1).saturating_sub(w as u32));
             for head in 0..group as u32 {
                 for segment in first / SEGMENT..=position / SEGMENT {
-                    assert!(seen.contains(&(row as u32, head, segment)), "row {row}, head {head}, segment {segment}");
+                    assert!(seen.contains(&(row, head, segment)), "row {row}, head {head}, segment {segment}");
                 }
             }
-            let merged = work.merges.iter().filter(|m| (m.first_row..m.first_row + m.rows).contains(&(row as u32))).count();
-            let items: Vec<_> = work.items.iter().filter(|i| (i.first_row..i.first_row + i.rows).contains(&(row as u32))).collect();
-            assert_eq!(merged, usize::from(items.iter().any(|i| i.part != DIRECT)), "row {row}");
+            let merged = merges().filter(|m| (m.first_row..m.first_row + m.rows).contains(&row)).count();
+            let in_parts = items().any(|i| (i.first_row..i.first_row + i.rows).contains(&row) && i.part != DIRECT);
+            assert_eq!(merged, usize::from(in_parts), "row {row}");
         }
-        assert_eq!(part_rows.len(), work.part_rows as usize * group);
-        work
+        all
     }
 
     #[test]
     fn every_row_is_attended_for() {
-        let one = check(&[(0, 5)], 0..5, 1, None);
-        assert_eq!((one.items.len(), one.merges.len()), (1, 0));
-        check(&[(0, 200), (37, 1), (12, 64), (0, 65)], 0..330, 4, None);
-        check(&[(0, 200), (37, 1), (12, 64)], 150..230, 3, None);
+        let any = usize::MAX;
+        let one = check(&[(0, 5)], 0..5, 1, None, any);
+        assert_eq!((one.len(), one[0].items.len(), one[0].merges.len()), (1, 1, 0));
+        check(&[(0, 200), (37, 1), (12, 64), (0, 65)], 0..330, 4, None, any);
+        check(&[(0, 200), (37, 1), (12, 64)], 150..230, 3, None, any);
         // Falcon's 71 heads over one.
-        check(&[(9, 3)], 0..3, 71, None);
-        let long = check(&[(2000, 100), (0, 3), (9000, 2)], 0..105, 2, None);
-        assert!(long.merges.iter().any(|m| m.segments == 2) && long.merges.iter().any(|m| m.segments == 5));
-        let window = check(&[(2000, 100), (9000, 2)], 0..102, 1, Some(100));
-        assert!(window.merges.iter().all(|m| m.segments == 2) && window.items.iter().all(|i| i.segment <= 4));
+        check(&[(9, 3)], 0..3, 71, None, any);
+        let long = [(2000, 100), (0, 3), (9000, 2)];
+        let at_once = check(&long, 0..105, 2, None, any);
+        assert!(at_once[0].merges.iter().any(|m| m.segments == 2) && at_once[0].merges.iter().any(|m| m.segments == 5));
+        let few = check(&long, 0..105, 2, None, 20);
+        assert!(few.iter().all(|w| w.part_rows <= 20) && few.len() > 1);
+        // A row that has more parts than may be has a launch of its own.
+        assert_eq!(check(&[(9000, 2)], 0..2, 1, None, 1).len(), 2);
+        let window = check(&[(2000, 100), (9000, 2)], 0..102, 1, Some(100), any);
+        assert!(window[0].merges.iter().all(|m| m.segments == 2) && window[0].items.iter().all(|i| i.segment <= 4));
     }
 }

@@ -47,6 +47,13 @@ pub struct Found {
     pub memory: usize,
 }
 
+impl Found {
+    /// Whether the kernels run there.
+    pub fn is_enough(&self) -> bool {
+        self.capability.0 >= 8
+    }
+}
+
 /// The devices, or why there is none to compute on.
 ///
 /// # Errors

@@ -6,13 +6,18 @@
 pub mod attention;
 mod device;
 mod driver;
+mod gpu;
+mod mat;
 pub mod params;
+mod products;
 pub mod tables;
 mod twin;
 
 pub use device::Device;
 pub use driver::{Absent, Found, devices};
-pub use twin::{Cuda, Mat, Weight};
+pub use gpu::{Gpu, GpuMemory};
+pub use mat::{Mat, Weight};
+pub use twin::Cuda;
 
 /// The embedded binaries: a source's name, and its code for every target. Empty where the program was built without a compiler for them.
 pub const BINARIES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/kernels.rs"));

@@ -70,17 +70,17 @@ pub struct Gate {
     pub eps: f32,
 }
 
-/// `linear_f32` in `kernels/linear.cu`.
+/// `linear_T` in `kernels/linear.cu`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct Linear {
-    /// Rows of `x_stride` float32, the inputs first.
+    /// Rows of `x_stride` T, the inputs first.
     pub x: u64,
-    /// `[outputs, inputs]` float32; for a gate `[2 · outputs, inputs]`.
+    /// `[outputs, inputs]` T; for a gate `[2 · outputs, inputs]`.
     pub weight: u64,
     /// A float32 for each row of the weights, or 0.
     pub bias: u64,
-    /// `[rows, outputs]` float32: written, or added to.
+    /// `[rows, outputs]` float32 or T: written; or float32, added to.
     pub out: u64,
     /// Rows.
     pub rows: u32,
@@ -94,9 +94,33 @@ pub struct Linear {
     pub epilogue: u32,
     /// Of what is stored, or of the gate.
     pub act: u32,
+    /// 1: out is of T.
+    pub narrow: u32,
+    /// 0.
+    pub padding: u32,
 }
 
-/// `rotary_append_f32` in `kernels/kv_cache.cu`.
+/// `narrow_T` in `kernels/linear.cu`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Narrow {
+    /// Rows of `stride` float32, the columns first.
+    pub x: u64,
+    /// `[rows, to_stride]` T: written.
+    pub out: u64,
+    /// rows · to_stride.
+    pub numbers: u64,
+    /// From one row of x to the next.
+    pub stride: u32,
+    /// Numbers of a row; zeros follow them.
+    pub columns: u32,
+    /// From one row of out to the next.
+    pub to_stride: u32,
+    /// 0.
+    pub padding: u32,
+}
+
+/// `rotary_append_T` in `kernels/kv_cache.cu`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct Rotary {
@@ -110,7 +134,7 @@ pub struct Rotary {
     pub k_norm: u64,
     /// `[wave rows]` uint32.
     pub positions: u64,
-    /// `[kv_heads, store rows, head_dim]` float32: written.
+    /// `[kv_heads, store rows, head_dim]` T: written.
     pub keys: u64,
     /// Likewise.
     pub values: u64,
@@ -150,13 +174,13 @@ pub struct Append {
     pub width: u32,
 }
 
-/// `keep_f32` in `kernels/kv_cache.cu`.
+/// `keep_words` in `kernels/kv_cache.cu`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct Keep {
     /// [`super::tables::KeptRows`], as many as the grid is wide.
     pub keeps: u64,
-    /// `[heads, rows, width]` float32.
+    /// `[heads, rows, width]` words of 32 bits.
     pub wave: u64,
     /// Likewise: written.
     pub resident: u64,
@@ -164,7 +188,7 @@ pub struct Keep {
     pub wave_rows: u64,
     /// Likewise.
     pub resident_rows: u64,
-    /// Numbers of a row.
+    /// Words of a row.
     pub width: u32,
     /// 0.
     pub padding: u32,
@@ -274,7 +298,7 @@ pub struct Ssd {
     pub dt_most: f32,
 }
 
-/// `attention_f32` in `kernels/plain_attention.cu`.
+/// `attention_K_T` in `kernels/plain_attention.cu`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct PlainAttention {
@@ -282,11 +306,11 @@ pub struct PlainAttention {
     pub forest: Forest,
     /// `[rows, q_stride]` float32, the queries' columns first.
     pub q: u64,
-    /// `[kv_heads, store rows, head_dim]` float32 of the wave, and resident.
+    /// `[kv_heads, store rows, head_dim]` K of the wave, and resident.
     pub keys: [u64; 2],
     /// Likewise.
     pub values: [u64; 2],
-    /// `[rows, heads · head_dim]` float32: written.
+    /// `[rows, heads · head_dim]` T: written.
     pub out: u64,
     /// Rows of a head in each store.
     pub store_rows: [u64; 2],

@@ -1,9 +1,11 @@
 //! A wave's tables as kernels read them.
 
+use super::attention::{PlanKey, Plans, Sent};
 use super::device::Device;
 use crate::error::Result;
 use crate::forest::{StateRef, Store, Wave};
 use bytemuck::{Pod, Zeroable};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// No row, no state.
 pub const NOWHERE: u32 = u32::MAX;
@@ -136,6 +138,7 @@ pub struct Tables<D: Device> {
     pub positions: D::Memory,
     /// [`KeptRows`].
     pub keeps: D::Memory,
+    plans: Mutex<Plans<D>>,
 }
 
 impl<D: Device> Tables<D> {
@@ -150,7 +153,19 @@ impl<D: Device> Tables<D> {
             memory: [sent(device, &runs)?, sent(device, &segments)?, sent(device, &saves)?, sent(device, &run_of_row)?],
             positions: sent(device, &wave.positions)?,
             keeps: sent(device, &keeps)?,
+            plans: Mutex::new(Vec::new()),
         })
+    }
+
+    /// The attention of a block of the wave: `make` is asked where no layer came with the same before.
+    pub(super) fn plan(&self, key: &PlanKey, make: impl FnOnce() -> Result<Vec<Sent<D>>>) -> Result<Arc<Vec<Sent<D>>>> {
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, plan)) = plans.iter().find(|(of, _)| of == key) {
+            return Ok(plan.clone());
+        }
+        let plan = Arc::new(make()?);
+        plans.push((key.clone(), plan.clone()));
+        Ok(plan)
     }
 
     /// Where they lie.

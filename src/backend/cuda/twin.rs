@@ -1,45 +1,29 @@
-//! The verbs on a device, in float32.
+//! The verbs on a device. Products and attention take operands of 32 or 16 bits and sum in float32; everything else is float32.
 
 use super::device::Device;
+use super::mat::{Mat, Weight, narrowed, padded, widened};
 use super::params::{self, MOST_TAPS};
 use super::tables::{States as DeviceStates, Stores, Tables, sent};
 use crate::backend::{Act, AttentionOp, Backend, ConvOp, Epilogue, GateOp, HeadOp, History, Needs, NormOp, OnDevice, Operand, RotaryOp, ScanOp, SsdOp, States};
 use crate::error::{Error, Result};
 use crate::forest::{TokenId, Wave};
-use crate::tensor::Tensor;
+use crate::tensor::{Dtype, Tensor};
 use bytemuck::Pod;
 use std::ops::Range;
 
 /// Rows of a block: enough to fill a device.
 const BLOCK_ROWS: usize = 8192;
-/// Ids of a segment of the vocabulary, whose sums are combined in order.
-const HEAD_SEGMENT: usize = 2048;
-/// Tile of `linear_f32` and `head_segments_f32`, and its chunks of shared memory.
-const TILE: usize = 64;
-const TILE_SHARED: usize = 2 * 16 * (TILE + 4) * 4;
-/// Widest head of `attention_f32` and `ssd_f32`.
-const MOST_HEAD_DIM: usize = 256;
+/// Widest head of `ssd_f32`.
+const MOST_SSD_DIM: usize = 256;
 
 /// A device with its verbs.
 pub struct Cuda<D: Device> {
-    device: D,
+    pub(super) device: D,
+    /// Of the operands of products, keys and values.
+    pub(super) precision: Dtype,
 }
 
-/// `[rows, cols]` float32.
-pub struct Mat<D: Device> {
-    memory: D::Memory,
-    rows: usize,
-    cols: usize,
-}
-
-/// Weights `[outputs, inputs]`; of a gate `[2 · outputs, inputs]`.
-pub struct Weight<D: Device> {
-    memory: D::Memory,
-    inputs: usize,
-    outputs: usize,
-}
-
-fn act(kind: Act) -> u32 {
+pub(super) fn act(kind: Act) -> u32 {
     match kind {
         Act::None => 0,
         Act::Relu => 1,
@@ -51,9 +35,9 @@ fn act(kind: Act) -> u32 {
 }
 
 impl<D: Device> Cuda<D> {
-    /// On this device.
-    pub fn on(device: D) -> Self {
-        Cuda { device }
+    /// On this device, with operands of this precision.
+    pub fn on(device: D, precision: Dtype) -> Self {
+        Cuda { device, precision }
     }
 
     /// The device.
@@ -62,15 +46,15 @@ impl<D: Device> Cuda<D> {
     }
 
     /// Address of a row's number.
-    fn at(&self, mat: &Mat<D>, row: usize, col: usize) -> u64 {
-        self.device.address(&mat.memory) + 4 * (row * mat.cols + col) as u64
+    pub(super) fn at(&self, mat: &Mat<D>, row: usize, col: usize) -> u64 {
+        self.device.address(&mat.memory) + mat.offset(row, col) as u64
     }
 
-    fn or_null(&self, mat: Option<&Mat<D>>) -> u64 {
+    pub(super) fn or_null(&self, mat: Option<&Mat<D>>) -> u64 {
         mat.map_or(0, |m| self.at(m, 0, 0))
     }
 
-    fn stores(&self, history: &History<Mat<D>>) -> Stores {
+    pub(super) fn stores(&self, history: &History<Mat<D>>) -> Stores {
         Stores { of: [self.at(history.wave, 0, 0), self.at(history.resident, 0, 0)] }
     }
 
@@ -85,8 +69,17 @@ impl<D: Device> Cuda<D> {
         Ok(params::Taps { weight: self.at(op.weight, 0, 0), bias: self.or_null(op.bias), taps: op.taps as u32, act: act(op.act) })
     }
 
+    fn zeros(&self, rows: usize, cols: usize, dtype: Dtype) -> Result<Mat<D>> {
+        Ok(Mat { memory: self.device.allocate(dtype.size() * rows * cols)?, rows, cols, dtype })
+    }
+
+    /// Rows that tensor cores cannot read as they are stay float32, and are rounded right before their product.
+    fn operand_dtype(&self, cols: usize) -> Dtype {
+        if padded(cols, self.precision) == cols { self.precision } else { Dtype::F32 }
+    }
+
     /// Hands a kernel over, unless its grid is empty.
-    fn launch(&self, kernel: &str, grid: [usize; 3], threads: usize, shared: usize, params: &impl Pod) -> Result<()> {
+    pub(super) fn launch(&self, kernel: &str, grid: [usize; 3], threads: usize, shared: usize, params: &impl Pod) -> Result<()> {
         if grid.contains(&0) {
             return Ok(());
         }
@@ -114,7 +107,7 @@ fn norm<D: Device>(this: &Cuda<D>, op: &NormOp<Mat<D>>, x: &Mat<D>, which: u64, 
         center: op.center.into(),
         padding: 0,
     };
-    this.launch("norm_f32", [rows, 1, 1], 256, 32, &params)
+    this.launch(&format!("norm_{}", out.dtype.name()), [rows, 1, 1], 256, 32, &params)
 }
 
 impl<D: Device> Backend for Cuda<D> {
@@ -123,7 +116,10 @@ impl<D: Device> Backend for Cuda<D> {
     type Tables = Tables<D>;
 
     fn name(&self) -> String {
-        format!("cuda/{}", self.device.name())
+        match self.precision {
+            Dtype::F32 => format!("cuda/{}", self.device.name()),
+            short => format!("cuda/{}/{}", self.device.name(), short.name()),
+        }
     }
 
     fn block_rows(&self) -> usize {
@@ -131,15 +127,23 @@ impl<D: Device> Backend for Cuda<D> {
     }
 
     fn weight_bytes(&self, inputs: usize, outputs: usize) -> usize {
-        4 * inputs * outputs
+        self.precision.size() * padded(inputs, self.precision) * outputs
     }
 
     fn scratch_bytes(&self, needs: &Needs) -> usize {
-        8 * self.block_rows() * needs.vocab.div_ceil(HEAD_SEGMENT)
+        self.product_bytes(needs) + self.attention_bytes(needs)
     }
 
     fn mat(&self, rows: usize, cols: usize) -> Result<Mat<D>> {
-        Ok(Mat { memory: self.device.allocate(4 * rows * cols)?, rows, cols })
+        self.zeros(rows, cols, Dtype::F32)
+    }
+
+    fn operand(&self, rows: usize, cols: usize) -> Result<Mat<D>> {
+        self.zeros(rows, cols, self.operand_dtype(cols))
+    }
+
+    fn operand_bytes(&self, cols: usize) -> usize {
+        self.operand_dtype(cols).size()
     }
 
     fn param(&self, tensor: &Tensor, rows: usize) -> Result<Mat<D>> {
@@ -147,13 +151,13 @@ impl<D: Device> Backend for Cuda<D> {
     }
 
     fn upload(&self, values: &[f32], cols: usize) -> Result<Mat<D>> {
-        Ok(Mat { memory: sent(&self.device, values)?, rows: values.len() / cols.max(1), cols })
+        Ok(Mat { memory: sent(&self.device, values)?, rows: values.len() / cols.max(1), cols, dtype: Dtype::F32 })
     }
 
     fn download(&self, mat: &Mat<D>, rows: Range<usize>) -> Result<Vec<f64>> {
-        let mut values = vec![0.0f32; rows.len() * mat.cols];
-        self.device.download(&mat.memory, 4 * rows.start * mat.cols, bytemuck::cast_slice_mut(&mut values))?;
-        Ok(values.into_iter().map(f64::from).collect())
+        let mut bytes = vec![0u8; mat.offset(rows.len(), 0)];
+        self.device.download(&mat.memory, mat.offset(rows.start, 0), &mut bytes)?;
+        Ok(widened(&bytes, mat.dtype))
     }
 
     fn pack(&self, operand: &Operand) -> Result<Weight<D>> {
@@ -163,13 +167,15 @@ impl<D: Device> Backend for Cuda<D> {
         };
         let inputs = parts.first().map_or(0, |p| p.inputs());
         let rows: usize = parts.iter().map(|p| p.outputs()).sum();
-        let mut values = vec![0.0f32; rows * inputs];
+        let dtype = self.precision;
+        let stride = padded(inputs, dtype);
+        let mut values = vec![0.0f32; rows * stride];
         let places = parts.iter().flat_map(|part| (0..part.outputs()).map(move |i| (part, i)));
-        for ((part, i), row) in places.zip(values.chunks_exact_mut(inputs.max(1))) {
-            part.widen_row(i, row);
+        for ((part, i), row) in places.zip(values.chunks_exact_mut(stride.max(1))) {
+            part.widen_row(i, &mut row[..inputs]);
         }
         let outputs = if matches!(operand, Operand::Gated(..)) { rows / 2 } else { rows };
-        Ok(Weight { memory: sent(&self.device, &values)?, inputs, outputs })
+        Ok(Weight { memory: sent(&self.device, &narrowed(&values, dtype))?, inputs, outputs, dtype })
     }
 
     fn tables(&self, wave: &Wave) -> Result<Tables<D>> {
@@ -209,24 +215,7 @@ impl<D: Device> Backend for Cuda<D> {
         out: &mut Mat<D>,
         out_first: usize,
     ) -> Result<()> {
-        let (how, kind) = match epilogue {
-            Epilogue::Store(kind) => (0, kind),
-            Epilogue::Add => (1, Act::None),
-            Epilogue::Gated(kind) => (2, kind),
-        };
-        let params = params::Linear {
-            x: self.at(x, 0, from),
-            weight: self.device.address(&weight.memory),
-            bias: self.or_null(bias),
-            out: self.at(out, out_first, 0),
-            rows: rows as u32,
-            x_stride: x.cols as u32,
-            inputs: weight.inputs as u32,
-            outputs: weight.outputs as u32,
-            epilogue: how,
-            act: act(kind),
-        };
-        self.launch("linear_f32", [rows.div_ceil(TILE), weight.outputs.div_ceil(TILE), 1], 256, TILE_SHARED, &params)
+        self.product(x, from, rows, weight, bias, epilogue, out, out_first)
     }
 
     fn rotary_append(
@@ -257,7 +246,7 @@ impl<D: Device> Backend for Cuda<D> {
             eps,
             padding: 0,
         };
-        self.launch("rotary_append_f32", [(block.len() * (op.heads + 2 * op.kv_heads)).div_ceil(8), 1, 1], 256, 0, &params)
+        self.launch(&format!("rotary_append_{}", keys.dtype.name()), [(block.len() * (op.heads + 2 * op.kv_heads)).div_ceil(8), 1, 1], 256, 0, &params)
     }
 
     fn attention(
@@ -270,28 +259,7 @@ impl<D: Device> Backend for Cuda<D> {
         values: &History<Mat<D>>,
         out: &mut Mat<D>,
     ) -> Result<()> {
-        if op.head_dim > MOST_HEAD_DIM {
-            return Err(Error::input(format!("heads of attention are {} wide; on CUDA at most {MOST_HEAD_DIM}", op.head_dim)));
-        }
-        let params = params::PlainAttention {
-            forest: on.tables.forest(&self.device),
-            q: self.at(qkv, 0, 0),
-            keys: self.stores(keys).of,
-            values: self.stores(values).of,
-            out: self.at(out, 0, 0),
-            store_rows: [keys.wave.rows, keys.resident.rows].map(|r| (r / op.kv_heads) as u64),
-            first_row: block.start as u32,
-            rows: block.len() as u32,
-            q_stride: qkv.cols as u32,
-            heads: op.heads as u32,
-            kv_heads: op.kv_heads as u32,
-            head_dim: op.head_dim as u32,
-            window: op.window.unwrap_or(0) as u32,
-            scale: op.scale,
-            softcap: op.softcap.unwrap_or(0.0),
-            padding: 0,
-        };
-        self.launch("attention_f32", [(block.len() * op.heads).div_ceil(4), 1, 1], 128, 0, &params)
+        self.attend(op, on, block, qkv, keys, values, out)
     }
 
     fn append(&self, block: Range<usize>, x: &Mat<D>, from: usize, history: &mut Mat<D>) -> Result<()> {
@@ -364,8 +332,8 @@ impl<D: Device> Backend for Cuda<D> {
         states: &mut States<Mat<D>>,
         out: &mut Mat<D>,
     ) -> Result<()> {
-        if op.head_dim > MOST_HEAD_DIM {
-            return Err(Error::input(format!("heads of Mamba-2 are {} wide; on CUDA at most {MOST_HEAD_DIM}", op.head_dim)));
+        if op.head_dim > MOST_SSD_DIM {
+            return Err(Error::input(format!("heads of Mamba-2 are {} wide; on CUDA at most {MOST_SSD_DIM}", op.head_dim)));
         }
         let params = params::Ssd {
             forest: on.tables.forest(&self.device),
@@ -413,10 +381,10 @@ impl<D: Device> Backend for Cuda<D> {
             resident: self.at(resident, 0, 0),
             wave_rows: (wave.rows / heads) as u64,
             resident_rows: (resident.rows / heads) as u64,
-            width: wave.cols as u32,
+            width: (wave.offset(1, 0) / 4) as u32,
             padding: 0,
         };
-        self.launch("keep_f32", [on.wave.keeps.len(), heads, 1], 256, 0, &params)
+        self.launch("keep_words", [on.wave.keeps.len(), heads, 1], 256, 0, &params)
     }
 
     fn head(
@@ -431,48 +399,6 @@ impl<D: Device> Backend for Cuda<D> {
         out: &mut Vec<f32>,
         greedy: Option<&mut Vec<bool>>,
     ) -> Result<()> {
-        if rows == 0 || targets.is_empty() {
-            return Ok(());
-        }
-        let segments = weight.outputs.div_ceil(HEAD_SEGMENT);
-        let (ptr, targets_there) = (sent(&self.device, ptr)?, sent(&self.device, targets)?);
-        let room = |bytes| self.device.allocate(bytes);
-        let (sums, picked, logs, ties) = (room(8 * segments * rows)?, room(4 * targets.len())?, room(4 * targets.len())?, room(targets.len())?);
-        let of = |memory: &D::Memory| self.device.address(memory);
-        let product = params::Head {
-            x: self.at(x, 0, 0),
-            weight: of(&weight.memory),
-            bias: self.or_null(bias),
-            ptr: of(&ptr),
-            targets: of(&targets_there),
-            sums: of(&sums),
-            picked: of(&picked),
-            rows: rows as u32,
-            d: weight.inputs as u32,
-            vocab: weight.outputs as u32,
-            softcap: op.softcap.unwrap_or(0.0),
-            scale: op.scale,
-            padding: 0,
-        };
-        self.launch("head_segments_f32", [rows.div_ceil(TILE), segments, 1], 256, TILE_SHARED, &product)?;
-        let combine = params::HeadCombine {
-            sums: of(&sums),
-            picked: of(&picked),
-            ptr: of(&ptr),
-            logs: of(&logs),
-            greedy: if greedy.is_some() { of(&ties) } else { 0 },
-            rows: rows as u32,
-            segments: segments as u32,
-        };
-        self.launch("head_combine", [rows.div_ceil(8), 1, 1], 256, 0, &combine)?;
-        let mut values = vec![0.0f32; targets.len()];
-        self.device.download(&logs, 0, bytemuck::cast_slice_mut(&mut values))?;
-        out.extend(values);
-        if let Some(greedy) = greedy {
-            let mut bytes = vec![0u8; targets.len()];
-            self.device.download(&ties, 0, &mut bytes)?;
-            greedy.extend(bytes.into_iter().map(|b| b != 0));
-        }
-        Ok(())
+        self.log_probabilities(op, x, rows, weight, bias, ptr, targets, out, greedy)
     }
 }

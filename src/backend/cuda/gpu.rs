@@ -1,0 +1,292 @@
+//! A GPU, by NVIDIA's driver: the [`Device`] that the program computes on.
+//!
+//! All work goes to one stream, so it is done in order. Memory is the stream's, too: what is dropped is given back after what was handed over before, and a pool
+//! keeps it for the next. Copies to the device go through pinned memory, half of which is filled while the other half is on its way.
+
+use super::BINARIES;
+use super::device::Device;
+use super::driver::{Absent, devices};
+use crate::error::{Error, OneLine, Result, caught};
+use cudarc::driver::result::{self, DriverError};
+use cudarc::driver::sys;
+use std::collections::HashMap;
+use std::ffi::{CString, c_void};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Half of the pinned memory.
+const STAGE: usize = 16 << 20;
+/// Shared memory that a kernel has without being asked for it.
+const USUAL_SHARED: usize = 48 << 10;
+
+/// A GPU.
+pub struct Gpu {
+    held: Arc<Held>,
+}
+
+/// Some of its memory.
+pub struct GpuMemory {
+    held: Arc<Held>,
+    address: sys::CUdeviceptr,
+}
+
+/// What goes when the last of its memory does.
+struct Held {
+    device: sys::CUdevice,
+    context: sys::CUcontext,
+    stream: sys::CUstream,
+    modules: Vec<sys::CUmodule>,
+    name: String,
+    kernels: Mutex<HashMap<String, Kernel>>,
+    stages: Mutex<Stages>,
+}
+
+#[derive(Clone, Copy)]
+struct Kernel {
+    function: sys::CUfunction,
+    shared: usize,
+}
+
+/// Pinned memory of 2 · [`STAGE`] bytes, and when each half is free.
+struct Stages {
+    memory: *mut u8,
+    free: [sys::CUevent; 2],
+    next: usize,
+}
+
+// SAFETY: handles of the driver may be used by any thread whose current context is theirs, which every use sets first; the pinned memory is behind a lock.
+unsafe impl Send for Held {}
+unsafe impl Sync for Held {}
+unsafe impl Send for Stages {}
+unsafe impl Send for Kernel {}
+
+fn failed(doing: &str) -> impl Fn(DriverError) -> Error {
+    move |e| Error::input(format!("CUDA: {doing}: {:?}", e.0))
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Gpu {
+    /// The device that `cuda:N` names.
+    ///
+    /// # Errors
+    /// There is none, it is older than sm_80, or the driver fails or lacks a function.
+    pub fn open(ordinal: usize) -> Result<Self> {
+        let absent = |why: &Absent| Error::input(format!("there is no CUDA device: {why}; use --device cpu"));
+        let all = devices().map_err(|why| absent(&why))?;
+        let Some(found) = all.get(ordinal) else {
+            return Err(Error::input(format!("there is no device cuda:{ordinal}; `hilberg devices` lists those that there are")));
+        };
+        let (major, minor) = found.capability;
+        if !found.is_enough() {
+            return Err(Error::input(format!("cuda:{ordinal} ({}) is sm_{major}{minor}; the kernels ask for sm_80 or later", OneLine(&found.name))));
+        }
+        // The library that loads the driver panics where an old one lacks a function: all that is used later is used once here.
+        let tried = caught(|| {
+            let gpu = Gpu { held: Arc::new(Held::new(ordinal, format!("sm_{major}{minor}"))?) };
+            let mut memory = gpu.allocate(4)?;
+            gpu.upload(&[1, 2, 3, 4], &mut memory, 0)?;
+            let mut back = [0; 4];
+            gpu.download(&memory, 0, &mut back)?;
+            gpu.held.kernel("head_combine", USUAL_SHARED + 1)?;
+            if back == [1, 2, 3, 4] { Ok(gpu) } else { Err(Error::input(format!("cuda:{ordinal} gives other bytes back than it was given"))) }
+        });
+        tried.map_err(|why| absent(&Absent::Fails(why)))?
+    }
+
+    /// Bytes of memory that are free.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn free_memory(&self) -> Result<usize> {
+        self.held.enter()?;
+        result::mem_get_info().map(|(free, _)| free).map_err(failed("asking for free memory"))
+    }
+}
+
+impl Held {
+    fn new(ordinal: usize, name: String) -> Result<Self> {
+        let say = failed("opening the device");
+        let device = result::device::get(ordinal as i32).map_err(&say)?;
+        // SAFETY: the device is the driver's; its context is retained here and released when this goes.
+        let context = unsafe { result::primary_ctx::retain(device) }.map_err(&say)?;
+        let mut held = Held {
+            device,
+            context,
+            stream: std::ptr::null_mut(),
+            modules: Vec::new(),
+            name,
+            kernels: Mutex::default(),
+            stages: Mutex::new(Stages { memory: std::ptr::null_mut(), free: [std::ptr::null_mut(); 2], next: 0 }),
+        };
+        held.enter()?;
+        held.stream = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(&say)?;
+        // SAFETY: the pool is the device's; the attribute is a number of 64 bits.
+        unsafe {
+            let pool = result::device::get_default_mem_pool(device).map_err(&say)?;
+            let mut all = u64::MAX;
+            let keep = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+            result::mem_pool::set_attribute(pool, keep, (&raw mut all).cast()).map_err(&say)?;
+        }
+        for (source, binary) in BINARIES {
+            // The driver reads numbers of 64 bits.
+            let mut aligned = vec![0u64; binary.len().div_ceil(8)];
+            bytemuck::cast_slice_mut(&mut aligned)[..binary.len()].copy_from_slice(binary);
+            // SAFETY: a binary that nvcc wrote; the driver copies what it keeps.
+            let module = unsafe { result::module::load_data(aligned.as_ptr().cast()) };
+            held.modules.push(module.map_err(failed(&format!("loading the kernels of {source}.cu")))?);
+        }
+        let mut stages = lock(&held.stages);
+        // SAFETY: asks for memory and for events, which this holds until it goes.
+        unsafe { stages.memory = result::malloc_host(2 * STAGE, 0).map_err(&say)?.cast() };
+        for free in &mut stages.free {
+            *free = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING).map_err(&say)?;
+        }
+        drop(stages);
+        Ok(held)
+    }
+
+    /// Makes the device the calling thread's.
+    fn enter(&self) -> Result<()> {
+        // SAFETY: the context is retained as long as this is.
+        unsafe { result::ctx::set_current(self.context) }.map_err(failed("entering the device's context"))
+    }
+
+    /// A kernel that may have so many bytes of shared memory.
+    fn kernel(&self, name: &str, shared: usize) -> Result<sys::CUfunction> {
+        let mut kernels = lock(&self.kernels);
+        let mut kernel = match kernels.get(name) {
+            Some(kernel) => *kernel,
+            None => Kernel { function: self.find(name)?, shared: USUAL_SHARED },
+        };
+        if kernel.shared < shared {
+            let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            // SAFETY: a function of a loaded module.
+            unsafe { result::function::set_function_attribute(kernel.function, most, shared as i32) }
+                .map_err(failed(&format!("giving {name} {shared} bytes of shared memory")))?;
+            kernel.shared = shared;
+        }
+        kernels.insert(name.to_string(), kernel);
+        Ok(kernel.function)
+    }
+
+    fn find(&self, name: &str) -> Result<sys::CUfunction> {
+        let text = CString::new(name).map_err(|_| Error::input("a kernel's name holds a zero"))?;
+        // SAFETY: modules are loaded as long as this is.
+        let found = self.modules.iter().find_map(|m| unsafe { result::module::get_function(*m, text.clone()) }.ok());
+        found.ok_or_else(|| Error::input(format!("CUDA: there is no kernel {name} for this device")))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.enter().is_err() {
+            return;
+        }
+        let stages = self.stages.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // What fails while it goes cannot be mended.
+        // SAFETY: nothing uses the stream any more, whose work is waited for; everything is given back once.
+        unsafe {
+            if !self.stream.is_null() {
+                let _ = result::stream::synchronize(self.stream);
+            }
+            for free in stages.free.into_iter().filter(|e| !e.is_null()) {
+                let _ = result::event::destroy(free);
+            }
+            if !stages.memory.is_null() {
+                let _ = result::free_host(stages.memory.cast());
+            }
+            for module in &self.modules {
+                let _ = result::module::unload(*module);
+            }
+            if !self.stream.is_null() {
+                let _ = result::stream::destroy(self.stream);
+            }
+            let _ = result::primary_ctx::release(self.device);
+        }
+    }
+}
+
+impl Drop for GpuMemory {
+    fn drop(&mut self) {
+        if self.held.enter().is_ok() {
+            // SAFETY: allocated on this stream, given back once, after the work that was handed over before.
+            let _ = unsafe { result::free_async(self.address, self.held.stream) };
+        }
+    }
+}
+
+impl Device for Gpu {
+    type Memory = GpuMemory;
+
+    fn name(&self) -> String {
+        self.held.name.clone()
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<GpuMemory> {
+        self.held.enter()?;
+        let most = bytes.max(1);
+        // SAFETY: the stream lives as long as the memory does.
+        let address = unsafe { result::malloc_async(self.held.stream, most) }.map_err(|e| match e.0 {
+            sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => Error::input(format!("the GPU has no {} MiB left; give --memory less", bytes.div_ceil(1 << 20))),
+            _ => failed("asking for memory")(e),
+        })?;
+        let memory = GpuMemory { held: self.held.clone(), address };
+        // SAFETY: as many bytes as were just given.
+        unsafe { result::memset_d8_async(address, 0, most, self.held.stream) }.map_err(failed("clearing memory"))?;
+        Ok(memory)
+    }
+
+    fn address(&self, memory: &GpuMemory) -> u64 {
+        memory.address
+    }
+
+    fn upload(&self, bytes: &[u8], memory: &mut GpuMemory, at: usize) -> Result<()> {
+        self.held.enter()?;
+        let say = failed("copying to the device");
+        let mut stages = lock(&self.held.stages);
+        for (i, some) in bytes.chunks(STAGE).enumerate() {
+            let half = stages.next;
+            stages.next = 1 - half;
+            // SAFETY: the half is free once its event has come; both copies stay within it and, by the caller's sizes, within the memory.
+            unsafe {
+                result::event::synchronize(stages.free[half]).map_err(&say)?;
+                let stage = std::slice::from_raw_parts_mut(stages.memory.add(half * STAGE), some.len());
+                stage.copy_from_slice(some);
+                result::memcpy_htod_async(memory.address + (at + i * STAGE) as u64, stage, self.held.stream).map_err(&say)?;
+                result::event::record(stages.free[half], self.held.stream).map_err(&say)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn download(&self, memory: &GpuMemory, at: usize, bytes: &mut [u8]) -> Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.held.enter()?;
+        let say = failed("computing");
+        // SAFETY: the bytes are waited for before they are anyone else's.
+        unsafe {
+            result::memcpy_dtoh_async(bytes, memory.address + at as u64, self.held.stream).map_err(&say)?;
+            result::stream::synchronize(self.held.stream).map_err(&say)
+        }
+    }
+
+    unsafe fn launch(&self, kernel: &str, grid: [usize; 3], threads: usize, shared: usize, params: &[u8]) -> Result<()> {
+        self.held.enter()?;
+        let function = self.held.kernel(kernel, shared)?;
+        if grid[0] > i32::MAX as usize || grid[1].max(grid[2]) > u16::MAX as usize {
+            return Err(Error::input(format!("CUDA: {kernel} would need a grid of {grid:?} blocks; give --wave-rows less")));
+        }
+        // The driver reads the struct as the kernel has it, whose numbers have up to 64 bits.
+        let mut aligned = vec![0u64; params.len().div_ceil(8)];
+        bytemuck::cast_slice_mut(&mut aligned)[..params.len()].copy_from_slice(params);
+        let [x, y, z] = grid.map(|n| n as u32);
+        let mut handed: [*mut c_void; 1] = [aligned.as_mut_ptr().cast()];
+        // SAFETY: the caller's; the struct is copied before this returns.
+        unsafe { result::launch_kernel(function, (x, y, z), (threads as u32, 1, 1), shared as u32, self.held.stream, &mut handed) }
+            .map_err(failed(&format!("handing over {kernel}")))
+    }
+}

@@ -1,0 +1,59 @@
+//! What the twin keeps on a device.
+
+use super::device::Device;
+use crate::tensor::Dtype;
+
+/// `[rows, cols]`.
+pub struct Mat<D: Device> {
+    pub(super) memory: D::Memory,
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    pub(super) dtype: Dtype,
+}
+
+impl<D: Device> Mat<D> {
+    /// Bytes before a number.
+    pub(super) fn offset(&self, row: usize, col: usize) -> usize {
+        self.dtype.size() * (row * self.cols + col)
+    }
+}
+
+/// Weights `[outputs, padded(inputs)]`, zeros past the inputs; of a gate `[2 · outputs, …]`.
+pub struct Weight<D: Device> {
+    pub(super) memory: D::Memory,
+    pub(super) inputs: usize,
+    pub(super) outputs: usize,
+    pub(super) dtype: Dtype,
+}
+
+impl<D: Device> Weight<D> {
+    /// From one row to the next.
+    pub(super) fn stride(&self) -> usize {
+        padded(self.inputs, self.dtype)
+    }
+}
+
+/// Numbers of a row whose bytes are a multiple of 16, where numbers have 16 bits: what tensor cores and asynchronous copies ask for.
+pub(super) fn padded(numbers: usize, dtype: Dtype) -> usize {
+    if dtype == Dtype::F32 { numbers } else { numbers.next_multiple_of(8) }
+}
+
+/// Numbers as a device has them.
+pub(super) fn narrowed(values: &[f32], dtype: Dtype) -> Vec<u8> {
+    match dtype {
+        Dtype::F32 => bytemuck::cast_slice(values).to_vec(),
+        Dtype::Bf16 => values.iter().flat_map(|v| half::bf16::from_f32(*v).to_le_bytes()).collect(),
+        Dtype::F16 => values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect(),
+    }
+}
+
+/// And back.
+pub(super) fn widened(bytes: &[u8], dtype: Dtype) -> Vec<f64> {
+    let f32s = || bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]).into());
+    let halves = || bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
+    match dtype {
+        Dtype::F32 => f32s().collect(),
+        Dtype::Bf16 => halves().map(|b| half::bf16::from_le_bytes(b).into()).collect(),
+        Dtype::F16 => halves().map(|b| half::f16::from_le_bytes(b).into()).collect(),
+    }
+}
