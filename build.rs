@@ -20,6 +20,10 @@ const HOT: &[&str] = &[
     "linear_f16",
     "head_segments_bf16",
     "head_segments_f16",
+    "linear_bf16_90",
+    "linear_f16_90",
+    "head_segments_bf16_90",
+    "head_segments_f16_90",
 ];
 
 fn main() {
@@ -76,7 +80,11 @@ fn compiler() -> Option<PathBuf> {
 
 fn compile(nvcc: &Path, source: &Path, binary: &Path) {
     let mut command = Command::new(nvcc);
-    command.args(["-fatbin", "-std=c++17", "-O3", "-lineinfo", "--threads", "2", "-Xptxas", "-v"]);
+    // What lies between source and binary is looked at below.
+    let kept = binary.with_extension("kept");
+    let made = fs::create_dir_all(&kept);
+    made.unwrap_or_else(|e| fail(&format!("cannot make {}: {e}", kept.display())));
+    command.args(["-fatbin", "-std=c++17", "-O3", "-lineinfo", "--threads", "2", "-Xptxas", "-v", "--keep", "--keep-dir"]).arg(&kept);
     for target in ["arch=compute_80,code=sm_80", "arch=compute_90a,code=sm_90a", "arch=compute_80,code=compute_80"] {
         command.arg("-gencode").arg(target);
     }
@@ -90,6 +98,21 @@ fn compile(nvcc: &Path, source: &Path, binary: &Path) {
     if !spilling.is_empty() {
         fail(&format!("{} keeps registers or arrays in memory: {}", source.display(), spilling.join(", ")));
     }
+    let plain = plain(&kept);
+    if !plain.is_empty() {
+        fail(&format!("{} holds no products of warpgroups or no bulk copies for sm_90a in {}", source.display(), plain.join(", ")));
+    }
+    // They are many megabytes.
+    let _ = fs::remove_dir_all(&kept);
+}
+
+/// Kernels of sm_90a, by their names, without what they are there for.
+fn plain(kept: &Path) -> Vec<String> {
+    let files = fs::read_dir(kept).into_iter().flatten().flatten().map(|e| e.path());
+    let code: String = files.filter(|p| p.to_string_lossy().ends_with("compute_90a.ptx")).filter_map(|p| fs::read_to_string(p).ok()).collect();
+    let entries = code.split(".entry ").skip(1).filter_map(|entry| Some((entry.split('(').next()?.trim(), entry)));
+    let of_90 = entries.filter(|(name, _)| name.ends_with("_90"));
+    of_90.filter(|(_, entry)| !["wgmma.mma_async", "cp.async.bulk.tensor"].iter().all(|i| entry.contains(i))).map(|(name, _)| name.to_string()).collect()
 }
 
 /// Hot kernels of which the assembler says that something of them lies in memory.

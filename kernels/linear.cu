@@ -3,10 +3,12 @@
 //              out [rows, outputs]: act(·); or added to what is there; or act(gate) · up. One block: 64 × 64 of out.
 // linear_T     The same for x and W of T (bfloat16 or float16), aligned to 16 bytes, x_stride and inputs multiples of 8, by tensor cores; sums, bias and epilogue are float32,
 //              out is float32 or T. One block: 128 × 128 of out, or 128 × 64 of a gate's: columns of gate and up in eights by turns, so that a lane has both.
+// linear_T_90  The same on sm_90a, where maps say where x and W lie. One block: 128 × 256 of out, or 128 × 128 of a gate's.
 // narrow_T     [rows, stride] float32, `columns` of them, to [rows, to_stride] of T, zeros past the columns.
 //
 // Equals the verb `linear` of src/backend/reference.rs.
 #include "tensor_product.cuh"
+#include "tensor_product90.cuh"
 #include "tile_product.cuh"
 
 enum Epilogue : uint32_t { STORE, ADD, GATED };
@@ -51,6 +53,25 @@ KERNEL(linear_f32, LinearParams, PRODUCT_THREADS) {
         }
 }
 
+// What follows the sums of a tile: sum(row, col, 0), and of a gate sum(row, col, 1) of up.
+template <class T, int THREADS, class Sum>
+__device__ __forceinline__ void finish_tile(const LinearParams& p, uint32_t row0, uint32_t rows, uint32_t col0, uint32_t cols, Sum sum) {
+#pragma unroll 1
+    for (uint32_t i = threadIdx.x; i < rows * cols; i += THREADS) {
+        uint32_t row = row0 + i / cols, col = col0 + i % cols;
+        if (row >= p.rows || col >= p.outputs) continue;
+        float y = activate(Activation(p.act), sum(i / cols, i % cols, 0) + (p.bias ? p.bias[col] : 0.0f));
+        if (p.epilogue == GATED) y *= sum(i / cols, i % cols, 1) + (p.bias ? p.bias[p.outputs + col] : 0.0f);
+        uint64_t at = uint64_t(row) * p.outputs + col;
+        if (p.epilogue == ADD)
+            static_cast<float*>(p.out)[at] += y;
+        else if (p.narrow)
+            static_cast<T*>(p.out)[at] = narrow<T>(y);
+        else
+            static_cast<float*>(p.out)[at] = y;
+    }
+}
+
 template <class T> __device__ void linear(const LinearParams& p) {
     bool gated = p.epilogue == GATED;
     uint32_t row0 = blockIdx.x * TENSOR_ROWS, col0 = blockIdx.y * (gated ? TENSOR_COLS / 2 : TENSOR_COLS);
@@ -60,15 +81,7 @@ template <class T> __device__ void linear(const LinearParams& p) {
         return col >= p.outputs ? NOWHERE : gated && n / 8 % 2 ? p.outputs + col : col;
     };
     Tile c;
-    auto finish = [&](uint32_t, Tile& all) {
-#pragma unroll
-        for (int m = 0; m < M_TILES; m++)
-#pragma unroll
-            for (int n = 0; n < N_TILES; n++)
-#pragma unroll
-                for (int q = 0; q < 4; q++) c[m][n][q] = all[m][n][q];
-    };
-    tensor_tiles(static_cast<const T*>(p.x), p.x_stride, x_row, static_cast<const T*>(p.weight), p.inputs, w_row, 1, finish);
+    tensor_tiles(static_cast<const T*>(p.x), p.x_stride, x_row, static_cast<const T*>(p.weight), p.inputs, w_row, 1, c, [](uint32_t) {});
 
     // By way of shared memory, so that threads side by side write side by side, and the epilogue is there once.
     float* tile = reinterpret_cast<float*>(smem); // [TENSOR_ROWS, ROW]
@@ -82,26 +95,41 @@ template <class T> __device__ void linear(const LinearParams& p) {
 #pragma unroll
             for (int q = 0; q < 4; q++) tile[(warp_row() + m * 16 + q / 2 * 8 + lane / 4) * ROW + warp_col() + n * 8 + lane % 4 * 2 + q % 2] = c[m][n][q];
     __syncthreads();
-    uint32_t cols = gated ? TENSOR_COLS / 2 : TENSOR_COLS;
-#pragma unroll 1
-    for (uint32_t i = threadIdx.x; i < TENSOR_ROWS * cols; i += TENSOR_THREADS) {
-        uint32_t row = row0 + i / cols, within = i % cols, col = col0 + within;
-        if (row >= p.rows || col >= p.outputs) continue;
-        const float* from = tile + i / cols * ROW + (gated ? within / 8 * 16 + within % 8 : within);
-        float y = activate(Activation(p.act), from[0] + (p.bias ? p.bias[col] : 0.0f));
-        if (gated) y *= from[8] + (p.bias ? p.bias[p.outputs + col] : 0.0f);
-        uint64_t at = uint64_t(row) * p.outputs + col;
-        if (p.epilogue == ADD)
-            static_cast<float*>(p.out)[at] += y;
-        else if (p.narrow)
-            static_cast<T*>(p.out)[at] = narrow<T>(y);
-        else
-            static_cast<float*>(p.out)[at] = y;
-    }
+    auto sum = [&](uint32_t row, uint32_t col, uint32_t half) { return tile[row * ROW + (gated ? col / 8 * 16 + half * 8 + col % 8 : col)]; };
+    finish_tile<T, TENSOR_THREADS>(p, row0, TENSOR_ROWS, col0, gated ? TENSOR_COLS / 2 : TENSOR_COLS, sum);
 }
 
 KERNEL(linear_bf16, LinearParams, TENSOR_THREADS) { linear<bf16>(p); }
 KERNEL(linear_f16, LinearParams, TENSOR_THREADS) { linear<f16>(p); }
+
+struct Linear90Params {
+    TensorMap x_map;
+    TensorMap weight_map;
+    LinearParams linear; // x and weight unread
+};
+static_assert(sizeof(Linear90Params) == 384, "twin of params::Linear90");
+
+template <class T> __device__ __forceinline__ void linear90(const Linear90Params& all) {
+#ifdef HOPPER
+    const LinearParams& p = all.linear;
+    bool gated = p.epilogue == GATED;
+    uint32_t row0 = blockIdx.x * WIDE_ROWS, cols = gated ? WIDE_COLS / 2 : WIDE_COLS, col0 = blockIdx.y * cols;
+    auto w_row = [&](uint32_t, uint32_t half) { return col0 + half * (gated ? p.outputs : WIDE_COLS / 2); };
+    float* tile = reinterpret_cast<float*>(smem); // [WIDE_ROWS, ROW]
+    constexpr int ROW = WIDE_COLS + 8;
+    static_assert(WIDE_ROWS * ROW * sizeof(float) <= WIDE_STAGES * WIDE_STAGE_BYTES, "a tile lies where the chunks were");
+    WideTile c;
+    if (!wide_tiles<T>(all.x_map, row0, all.weight_map, w_row, p.inputs, 1, c, [](uint32_t) {})) return;
+#pragma unroll
+    for (int i = 0; i < WARPGROUP_NUMBERS; i++) tile[(wide_row() + i / 2 % 2 * 8) * ROW + i / 4 * 8 + threadIdx.x % 4 * 2 + i % 2] = c[i];
+    barrier_of(1, WIDE_CONSUMERS);
+    auto sum = [&](uint32_t row, uint32_t col, uint32_t half) { return tile[row * ROW + half * (WIDE_COLS / 2) + col]; };
+    finish_tile<T, WIDE_CONSUMERS>(p, row0, WIDE_ROWS, col0, cols, sum);
+#endif
+}
+
+KERNEL(linear_bf16_90, Linear90Params, WIDE_THREADS) { linear90<bf16>(p); }
+KERNEL(linear_f16_90, Linear90Params, WIDE_THREADS) { linear90<f16>(p); }
 
 struct NarrowParams {
     const float* x;

@@ -4,18 +4,20 @@
 //                   row i asks for targets[ptr[i]] … targets[ptr[i + 1]].
 //                   Writes, for every segment of 2,048 ids and every row, the largest logit and Σ e^(logit − largest) over it: sums [segments, rows];
 //                   and every target's logit: picked [targets].
+// head_segments_T_90  The same on sm_90a, where maps say where x and W lie.
 // head_combine      Segments together, in an order that the vocabulary alone decides: logs[t] = (picked − largest) − ln Σ ≤ 0; greedy[t]: picked = largest.
 //
 // Equals, row for row, the verb `head` of src/backend/reference.rs. That the softmax and the product can be one pass without the logits is Cut Cross-Entropy
 // (Wijmans et al. 2024, arXiv:2411.09009); the running pair of a maximum and a sum is Milakov and Gimelshein 2018 (arXiv:1805.02867). There, blocks merge
 // their sums as they finish; here, segments are combined in a fixed order, so that the bits are the same in every run.
 //
-// A block: 128 rows by one segment, a tile of 128 ids after another. A row's sums see its own logits only: lanes keep theirs apart until the segment ends. Fewer
+// A block: 128 rows by one segment, a tile of 128 ids (256 on sm_90a) after another. A row's sums see its own logits only: lanes keep theirs apart until the segment ends. Fewer
 // tiles a segment would write more sums (8 bytes a row and segment), more would leave fewer blocks for few rows.
 //
 // Moves at least sizeof(T) · d · (rows + vocab) bytes and computes 2 · rows · vocab · d operations and rows · vocab exponentials.
 #include "head.cuh"
 #include "tensor_product.cuh"
+#include "tensor_product90.cuh"
 
 template <class T> __device__ void head_segments(const HeadParams& p) {
     int lane = threadIdx.x % WARP;
@@ -23,79 +25,81 @@ template <class T> __device__ void head_segments(const HeadParams& p) {
     uint32_t tiles = (min(p.vocab - first_id, HEAD_SEGMENT) + TENSOR_COLS - 1) / TENSOR_COLS;
 
     Running running[M_TILES][2];
-    uint32_t asked[M_TILES][2][2]; // a row's targets: from, to
 #pragma unroll
-    for (int m = 0; m < M_TILES; m++)
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-            running[m][i] = {-INFINITY, 0.0f};
-            uint32_t row = first_row + warp_row() + m * 16 + i * 8 + lane / 4;
-            asked[m][i][0] = row < p.rows ? p.ptr[row] : 0;
-            asked[m][i][1] = row < p.rows ? p.ptr[row + 1] : 0;
-        }
+    for (int m = 0; m < M_TILES; m++) running[m][0] = running[m][1] = {-INFINITY, 0.0f};
 
     auto x_row = [&](uint32_t i) { return first_row + i < p.rows ? first_row + i : NOWHERE; };
     auto w_row = [&](uint32_t tile, uint32_t n) {
         uint32_t id = first_id + tile * TENSOR_COLS + n;
         return id < p.vocab ? id : NOWHERE;
     };
-    auto finish = [&](uint32_t tile, Tile& c) {
+    Tile c;
+    auto finish = [&](uint32_t tile) {
         uint32_t tile_id = first_id + tile * TENSOR_COLS, id0 = tile_id + warp_col() + lane % 4 * 2;
 #pragma unroll
         for (int m = 0; m < M_TILES; m++)
 #pragma unroll
             for (int i = 0; i < 2; i++) {
-                float largest = running[m][i].largest;
-#pragma unroll
-                for (int n = 0; n < N_TILES; n++)
-#pragma unroll
-                    for (int j = 0; j < 2; j++) {
-                        float& v = c[m][n][2 * i + j];
-                        v = logit(p, v, id0 + n * 8 + j);
-                        largest = fmaxf(largest, v);
-                    }
-                for (uint32_t t = asked[m][i][0]; t < asked[m][i][1]; t++) {
-                    uint32_t target = p.targets[t];
-                    if (target - tile_id >= TENSOR_COLS) continue;
-#pragma unroll
-                    for (int n = 0; n < N_TILES; n++)
-#pragma unroll
-                        for (int j = 0; j < 2; j++)
-                            if (target == id0 + n * 8 + j) p.picked[t] = c[m][n][2 * i + j];
-                }
-                if (largest > -INFINITY) {
-                    float sum = running[m][i].sum * exp2_approx((running[m][i].largest - largest) * LOG2_E);
-#pragma unroll
-                    for (int n = 0; n < N_TILES; n++)
-#pragma unroll
-                        for (int j = 0; j < 2; j++) sum += exp2_approx((c[m][n][2 * i + j] - largest) * LOG2_E);
-                    running[m][i] = {largest, sum};
-                }
+                uint32_t row = first_row + warp_row() + m * 16 + i * 8 + lane / 4;
+                take<N_TILES>(p, row, running[m][i], tile_id, TENSOR_COLS, id0, [&](int n, int j) -> float& { return c[m][n][2 * i + j]; });
             }
     };
-    tensor_tiles(static_cast<const T*>(p.x), p.d, x_row, static_cast<const T*>(p.weight), p.d, w_row, tiles, finish);
+    tensor_tiles(static_cast<const T*>(p.x), p.d, x_row, static_cast<const T*>(p.weight), p.d, w_row, tiles, c, finish);
 
     Running* across = reinterpret_cast<Running*>(smem); // [warps across, rows]
 #pragma unroll
     for (int m = 0; m < M_TILES; m++)
 #pragma unroll
         for (int i = 0; i < 2; i++) {
-            Running r = running[m][i];
-#pragma unroll
-            for (int by = 1; by < 4; by *= 2) r = together(r, {__shfl_xor_sync(ALL_LANES, r.largest, by), __shfl_xor_sync(ALL_LANES, r.sum, by)});
+            Running r = of_four_lanes(running[m][i]);
             if (lane % 4 == 0) across[warp_col() / WARP_COLS * TENSOR_ROWS + warp_row() + m * 16 + i * 8 + lane / 4] = r;
         }
     __syncthreads();
-    int row = threadIdx.x;
-    if (row < TENSOR_ROWS && first_row + row < p.rows) {
-        Running r = across[row];
-        for (int w = 1; w < WARPS_ACROSS; w++) r = together(r, across[w * TENSOR_ROWS + row]);
-        p.sums[uint64_t(segment) * p.rows + first_row + row] = {r.largest, r.sum};
+    int mine = threadIdx.x;
+    if (mine < TENSOR_ROWS && first_row + mine < p.rows) {
+        Running r = across[mine];
+        for (int w = 1; w < WARPS_ACROSS; w++) r = together(r, across[w * TENSOR_ROWS + mine]);
+        p.sums[uint64_t(segment) * p.rows + first_row + mine] = {r.largest, r.sum};
     }
 }
 
 KERNEL(head_segments_bf16, HeadParams, TENSOR_THREADS) { head_segments<bf16>(p); }
 KERNEL(head_segments_f16, HeadParams, TENSOR_THREADS) { head_segments<f16>(p); }
+
+struct Head90Params {
+    TensorMap x_map;
+    TensorMap weight_map;
+    HeadParams head; // x and weight unread
+};
+static_assert(sizeof(Head90Params) == 384, "twin of params::Head90");
+
+template <class T> __device__ __forceinline__ void head_segments90(const Head90Params& all) {
+#ifdef HOPPER
+    const HeadParams& p = all.head;
+    uint32_t first_row = blockIdx.x * WIDE_ROWS, segment = blockIdx.y, first_id = segment * HEAD_SEGMENT;
+    uint32_t tiles = (min(p.vocab - first_id, HEAD_SEGMENT) + WIDE_COLS - 1) / WIDE_COLS;
+    uint32_t row0 = first_row + wide_row();
+    Running running[2] = {{-INFINITY, 0.0f}, {-INFINITY, 0.0f}};
+    WideTile c;
+    auto w_row = [&](uint32_t tile, uint32_t half) { return first_id + tile * WIDE_COLS + half * (WIDE_COLS / 2); };
+    auto finish = [&](uint32_t tile) {
+        uint32_t tile_id = first_id + tile * WIDE_COLS;
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+            take<WIDE_COLS / 8>(p, row0 + i * 8, running[i], tile_id, WIDE_COLS, tile_id + threadIdx.x % 4 * 2, [&](int n, int j) -> float& { return c[4 * n + 2 * i + j]; });
+    };
+    if (!wide_tiles<T>(all.x_map, first_row, all.weight_map, w_row, p.d, tiles, c, finish)) return;
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        Running r = of_four_lanes(running[i]);
+        uint32_t row = row0 + i * 8;
+        if (threadIdx.x % 4 == 0 && row < p.rows) p.sums[uint64_t(segment) * p.rows + row] = {r.largest, r.sum};
+    }
+#endif
+}
+
+KERNEL(head_segments_bf16_90, Head90Params, WIDE_THREADS) { head_segments90<bf16>(p); }
+KERNEL(head_segments_f16_90, Head90Params, WIDE_THREADS) { head_segments90<f16>(p); }
 
 struct HeadCombineParams {
     const float2* sums;

@@ -50,8 +50,8 @@ __device__ __forceinline__ float activate(Activation kind, float x) {
 // ln(1 + e^x)
 __device__ __forceinline__ float softplus(float x) { return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x))); }
 
-// c · tanh(x / c); x where c is 0.
-__device__ __forceinline__ float capped(float x, float c) { return c != 0.0f ? c * tanhf(x / c) : x; }
+// c · tanh(x / c); x where c is 0. The division is within two units in the last place: an exact one would be a call, around which registers must be saved.
+__device__ __forceinline__ float capped(float x, float c) { return c != 0.0f ? c * tanhf(__fdividef(x, c)) : x; }
 
 // Sum over a warp, the same bits in every lane: each step adds two numbers, in either order.
 __device__ __forceinline__ float warp_sum(float x) {

@@ -31,9 +31,10 @@ template <class T, class RowOf> __device__ __forceinline__ void fetch_chunk(T* t
 }
 
 // Row i of a tile is row x_row(i) of x [·, x_stride], column n of tile t is row w_row(t, n) of W [·, inputs]; NOWHERE: zeros. Both are aligned to 16 bytes, x_stride
-// and inputs are multiples of 8. finish(t, c) takes each tile, in order. All threads must come; they leave with the shared memory free.
+// and inputs are multiples of 8. finish(t)
+// is called when c holds tile t, in order. All threads must come; they leave with the shared memory free, and the last tile in c.
 template <class T, class XRow, class WRow, class Finish>
-__device__ __forceinline__ void tensor_tiles(const T* x, uint32_t x_stride, XRow x_row, const T* weight, uint32_t inputs, WRow w_row, uint32_t tiles, Finish finish) {
+__device__ __forceinline__ void tensor_tiles(const T* x, uint32_t x_stride, XRow x_row, const T* weight, uint32_t inputs, WRow w_row, uint32_t tiles, Tile& c, Finish finish) {
     static_assert(TENSOR_ROWS == TENSOR_COLS, "both operands' chunks are fetched alike");
     constexpr int STAGE = (TENSOR_ROWS + TENSOR_COLS) * TENSOR_CHUNK;
     T* room = reinterpret_cast<T*>(smem);
@@ -51,13 +52,15 @@ __device__ __forceinline__ void tensor_tiles(const T* x, uint32_t x_stride, XRow
         cp_async_commit();
     };
 
-    Tile c = {};
     for (int s = 0; s < TENSOR_STAGES - 1; s++) fetch(s);
     for (uint32_t step = 0; step < steps; step++) {
         cp_async_wait<TENSOR_STAGES - 2>();
         // All see this step's chunk; and all are done with the one that is overwritten next.
         __syncthreads();
         fetch(step + TENSOR_STAGES - 1);
+        if (step % chunks == 0)
+#pragma unroll
+            for (int i = 0; i < M_TILES * N_TILES * 4; i++) c[i / (N_TILES * 4)][i / 4 % N_TILES][i % 4] = 0.0f;
         const T* a_room = room + step % TENSOR_STAGES * STAGE;
         const T* b_room = a_room + TENSOR_ROWS * TENSOR_CHUNK;
 #pragma unroll
@@ -72,14 +75,7 @@ __device__ __forceinline__ void tensor_tiles(const T* x, uint32_t x_stride, XRow
 #pragma unroll
                 for (int n = 0; n < N_TILES; n++) mma_16816(c[m][n], a[m], b[n / 2][n % 2 * 2], b[n / 2][n % 2 * 2 + 1], T{});
         }
-        if (step % chunks != chunks - 1) continue;
-        finish(step / chunks, c);
-#pragma unroll
-        for (int m = 0; m < M_TILES; m++)
-#pragma unroll
-            for (int n = 0; n < N_TILES; n++)
-#pragma unroll
-                for (int q = 0; q < 4; q++) c[m][n][q] = 0.0f;
+        if (step % chunks == chunks - 1) finish(step / chunks);
     }
     // The last chunk is done with.
     __syncthreads();

@@ -1,6 +1,6 @@
 //! The whole engine on the emulated device: the same bits whatever the company, the wave and the schedule.
 
-use super::device::{emulated, gpu};
+use super::device::{emulated, emulated_hopper, gpu};
 use emulation::Schedule;
 use hilberg::backend::Backend;
 use hilberg::engine::{Engine, Options, Scorer, Values, score_lists};
@@ -32,6 +32,12 @@ fn forest_equals_strings_in_16_bits() {
 fn hold(families: &[&str], precision: Dtype) {
     let [one, other, third, watched] = [1, 0, 2, 3].map(|i| move || emulated(Schedule::ALL[i], precision));
     hold_on(families, one, &[(&other, 4096), (&third, 50), (&watched, 7)]);
+}
+
+#[test]
+fn forest_equals_strings_on_sm_90a() {
+    let [one, other, third] = [1, 3, 5].map(|i| move || emulated_hopper(Schedule::ALL[i], Dtype::Bf16));
+    hold_on(&SHORT[1..2], one, &[(&other, 4096), (&third, 50)]);
 }
 
 /// On a GPU, where there is one.

@@ -3,11 +3,13 @@
 use super::{Launch, number, numbers, under_every_schedule};
 use emulation::Memory;
 use half::{bf16, f16};
-use hilberg::backend::cuda::params;
+use hilberg::backend::cuda::{TensorMap, params};
 
 const SEGMENT: usize = 2048;
 /// (128 rows + 128 ids) · 64 numbers · 2 bytes · 3 stages
 const SHARED: usize = 256 * 64 * 2 * 3;
+/// ((128 rows + 256 ids) · 64 numbers · 2 bytes + 2 barriers) · 4 stages
+const SHARED_90: usize = (384 * 64 * 2 + 16) * 4;
 
 struct Case {
     rows: usize,
@@ -115,9 +117,16 @@ impl<T: bytemuck::Pod> Head<'_, T> {
             rows: rows as u32,
             segments: segments as u32,
         };
-        let first: Launch = (kernel, [rows.div_ceil(128) as u32, segments as u32, 1], 256, SHARED);
+        let grid = [rows.div_ceil(128) as u32, segments as u32, 1];
+        let map = |m: &Memory, rows| TensorMap(emulation::tensor_map(m.address(), self.d, rows, self.d));
+        let with_maps = params::Head90 { x_map: map(&x, rows), weight_map: map(&weight, vocab), head: product, padding: [0; 6] };
+        let (first, first_params): (Launch, &[u8]) = if kernel.ends_with("_90") {
+            ((kernel, grid, 384, SHARED_90), bytemuck::bytes_of(&with_maps))
+        } else {
+            ((kernel, grid, 256, SHARED), bytemuck::bytes_of(&product))
+        };
         let second: Launch = ("head_combine", [rows.div_ceil(8) as u32, 1, 1], 256, 0);
-        let logs = run(&mut logs, &[(first, bytemuck::bytes_of(&product)), (second, bytemuck::bytes_of(&combine))]);
+        let logs = run(&mut logs, &[(first, first_params), (second, bytemuck::bytes_of(&combine))]);
         (logs, greedy.bytes().to_vec())
     }
 }
@@ -179,13 +188,19 @@ fn log_probabilities_without_logits() {
     check("head_segments_f16", f16::from_f32, f16::to_f32);
 }
 
+#[test]
+fn log_probabilities_on_sm_90a() {
+    check("head_segments_bf16_90", bf16::from_f32, bf16::to_f32);
+    check("head_segments_f16_90", f16::from_f32, f16::to_f32);
+}
+
 /// A row's bits are its own: alone, and as one of many whatever the others are.
 #[test]
 fn a_row_in_company() {
     let (d, vocab, rows) = (64, 700, 140);
     let weight: Vec<bf16> = numbers(1, vocab * d).into_iter().map(bf16::from_f32).collect();
     let x: Vec<bf16> = numbers(2, rows * d).into_iter().map(bf16::from_f32).collect();
-    let score = |first: usize, rows: usize| -> Vec<f32> {
+    let score = |kernel: &str, first: usize, rows: usize| -> Vec<f32> {
         let ptr: Vec<u32> = (0..=rows as u32).collect();
         let targets: Vec<u32> = (0..rows).map(|i| ((first + i) * 13 % vocab) as u32).collect();
         let x = &x[first * d..(first + rows) * d];
@@ -194,11 +209,13 @@ fn a_row_in_company() {
             super::run(launches, emulation::Schedule::ALL[1]).unwrap();
             bytemuck::cast_slice(logs.bytes()).to_vec()
         };
-        head.score("head_segments_bf16", once).0
+        head.score(kernel, once).0
     };
-    let together = score(0, rows);
-    for i in [0, 7, 127, 128, 139] {
-        assert_eq!(score(i, 1)[0].to_bits(), together[i].to_bits(), "row {i}");
+    for kernel in ["head_segments_bf16", "head_segments_bf16_90"] {
+        let together = score(kernel, 0, rows);
+        for i in [0, 7, 127, 128, 139] {
+            assert_eq!(score(kernel, i, 1)[0].to_bits(), together[i].to_bits(), "{kernel}, row {i}");
+        }
+        assert_eq!(score(kernel, 100, 40), together[100..], "{kernel}");
     }
-    assert_eq!(score(100, 40), together[100..]);
 }

@@ -6,7 +6,9 @@ mod attention;
 mod device;
 mod engine;
 mod faults;
+mod faults90;
 mod head;
+mod products;
 mod rows;
 
 use emulation::{Memory, Schedule, launch};

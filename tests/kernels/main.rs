@@ -104,6 +104,12 @@ fn on_cuda(case: &impl Case, truth: &Truth, precision: Dtype) -> Vec<Vec<f64>> {
         assert!(same_bits(&got, &case.run(&other)), "{}: {} differs from {}", case.name(), other.name(), one.name());
     }
     let mut all = vec![got];
+    if precision != Dtype::F32 {
+        let hopper = device::emulated_hopper(Schedule::ALL[3], precision);
+        let got = case.run(&hopper);
+        check(case, &hopper.name(), &got, truth);
+        all.push(got);
+    }
     if let Some(gpu) = gpu(precision) {
         let got = case.run(gpu);
         check(case, &gpu.name(), &got, truth);

@@ -2,6 +2,11 @@
 
 use crate::error::Result;
 
+/// What a kernel of sm_90a copies boxes from: rows of 16-bit numbers, as the device encodes them.
+#[repr(C, align(128))]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct TensorMap(pub [u64; 16]);
+
 /// A device with memory of its own. Work that is handed over is done in order.
 pub trait Device: Send + Sync {
     /// Some of its memory; given back when dropped.
@@ -30,6 +35,15 @@ pub trait Device: Send + Sync {
     /// # Errors
     /// The device fails.
     fn download(&self, memory: &Self::Memory, at: usize, bytes: &mut [u8]) -> Result<()>;
+
+    /// A map of `rows` rows of `columns` 16-bit numbers, `stride` numbers apart, from an address that is a multiple of 16; `None` where the device has no kernels of sm_90a.
+    ///
+    /// # Errors
+    /// The device cannot encode it.
+    fn tensor_map(&self, address: u64, columns: usize, rows: usize, stride: usize) -> Result<Option<TensorMap>> {
+        let _ = (address, columns, rows, stride);
+        Ok(None)
+    }
 
     /// Hands a kernel over: a grid of blocks of `threads` threads with `shared` bytes of shared memory each.
     ///

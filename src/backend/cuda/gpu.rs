@@ -4,7 +4,7 @@
 //! keeps it for the next. Copies to the device go through pinned memory, half of which is filled while the other half is on its way.
 
 use super::BINARIES;
-use super::device::Device;
+use super::device::{Device, TensorMap};
 use super::driver::{Absent, devices};
 use crate::error::{Error, OneLine, Result, caught};
 use cudarc::driver::result::{self, DriverError};
@@ -32,10 +32,10 @@ pub struct GpuMemory {
 /// What goes when the last of its memory does.
 struct Held {
     device: sys::CUdevice,
+    capability: (i32, i32),
     context: sys::CUcontext,
     stream: sys::CUstream,
     modules: Vec<sys::CUmodule>,
-    name: String,
     kernels: Mutex<HashMap<String, Kernel>>,
     stages: Mutex<Stages>,
 }
@@ -84,12 +84,13 @@ impl Gpu {
         }
         // The library that loads the driver panics where an old one lacks a function: all that is used later is used once here.
         let tried = caught(|| {
-            let gpu = Gpu { held: Arc::new(Held::new(ordinal, format!("sm_{major}{minor}"))?) };
+            let gpu = Gpu { held: Arc::new(Held::new(ordinal, found.capability)?) };
             let mut memory = gpu.allocate(4)?;
             gpu.upload(&[1, 2, 3, 4], &mut memory, 0)?;
             let mut back = [0; 4];
             gpu.download(&memory, 0, &mut back)?;
             gpu.held.kernel("head_combine", USUAL_SHARED + 1)?;
+            gpu.tensor_map(gpu.address(&gpu.allocate(16)?), 8, 1, 8)?;
             if back == [1, 2, 3, 4] { Ok(gpu) } else { Err(Error::input(format!("cuda:{ordinal} gives other bytes back than it was given"))) }
         });
         tried.map_err(|why| absent(&Absent::Fails(why)))?
@@ -106,17 +107,17 @@ impl Gpu {
 }
 
 impl Held {
-    fn new(ordinal: usize, name: String) -> Result<Self> {
+    fn new(ordinal: usize, capability: (i32, i32)) -> Result<Self> {
         let say = failed("opening the device");
         let device = result::device::get(ordinal as i32).map_err(&say)?;
         // SAFETY: the device is the driver's; its context is retained here and released when this goes.
         let context = unsafe { result::primary_ctx::retain(device) }.map_err(&say)?;
         let mut held = Held {
             device,
+            capability,
             context,
             stream: std::ptr::null_mut(),
             modules: Vec::new(),
-            name,
             kernels: Mutex::default(),
             stages: Mutex::new(Stages { memory: std::ptr::null_mut(), free: [std::ptr::null_mut(); 2], next: 0 }),
         };
@@ -221,7 +222,8 @@ impl Device for Gpu {
     type Memory = GpuMemory;
 
     fn name(&self) -> String {
-        self.held.name.clone()
+        let (major, minor) = self.held.capability;
+        format!("sm_{major}{minor}")
     }
 
     fn allocate(&self, bytes: usize) -> Result<GpuMemory> {
@@ -272,6 +274,37 @@ impl Device for Gpu {
             result::memcpy_dtoh_async(bytes, memory.address + at as u64, self.held.stream).map_err(&say)?;
             result::stream::synchronize(self.held.stream).map_err(&say)
         }
+    }
+
+    fn tensor_map(&self, address: u64, columns: usize, rows: usize, stride: usize) -> Result<Option<TensorMap>> {
+        // sm_90a is of 9.0 alone.
+        if self.held.capability != (9, 0) {
+            return Ok(None);
+        }
+        self.held.enter()?;
+        let mut map = sys::CUtensorMap { opaque: [0; 16] };
+        let (sizes, strides) = ([columns as u64, rows as u64], [2 * stride as u64]);
+        // As copy_box of kernels/ptx90.cuh has it.
+        let (boxes, steps) = ([64u32, 128], [1u32, 1]);
+        // SAFETY: the arrays are as long as the two dimensions ask for; the map is written here and copied.
+        let encoded = unsafe {
+            sys::cuTensorMapEncodeTiled(
+                &mut map,
+                sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_UINT16,
+                2,
+                address as *mut c_void,
+                sizes.as_ptr(),
+                strides.as_ptr(),
+                boxes.as_ptr(),
+                steps.as_ptr(),
+                sys::CUtensorMapInterleave::CU_TENSOR_MAP_INTERLEAVE_NONE,
+                sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B,
+                sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                sys::CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
+            )
+        };
+        encoded.result().map_err(failed("encoding a tensor's map"))?;
+        Ok(Some(TensorMap(map.opaque)))
     }
 
     unsafe fn launch(&self, kernel: &str, grid: [usize; 3], threads: usize, shared: usize, params: &[u8]) -> Result<()> {

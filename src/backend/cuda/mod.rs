@@ -13,7 +13,7 @@ mod products;
 pub mod tables;
 mod twin;
 
-pub use device::Device;
+pub use device::{Device, TensorMap};
 pub use driver::{Absent, Found, devices};
 pub use gpu::{Gpu, GpuMemory};
 pub use mat::{Mat, Weight};

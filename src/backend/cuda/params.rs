@@ -1,5 +1,6 @@
 //! What kernels are handed: each struct has a twin in `kernels/`, field by field, whose size is asserted there. Addresses are of device memory.
 
+use super::device::TensorMap;
 use super::tables::{Forest, States, Stores};
 use bytemuck::{Pod, Zeroable};
 
@@ -98,6 +99,20 @@ pub struct Linear {
     pub narrow: u32,
     /// 0.
     pub padding: u32,
+}
+
+/// `linear_T_90` in `kernels/linear.cu`.
+#[repr(C, align(128))]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Linear90 {
+    /// Of x.
+    pub x_map: TensorMap,
+    /// Of the weights.
+    pub weight_map: TensorMap,
+    /// The rest; its addresses of x and weights are not read.
+    pub linear: Linear,
+    /// 0.
+    pub padding: [u64; 8],
 }
 
 /// `narrow_T` in `kernels/linear.cu`.
@@ -462,6 +477,20 @@ pub struct Head {
     pub scale: f32,
     /// 0.
     pub padding: u32,
+}
+
+/// `head_segments_T_90` in `kernels/logprob_head.cu`.
+#[repr(C, align(128))]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Head90 {
+    /// Of x.
+    pub x_map: TensorMap,
+    /// Of the weights.
+    pub weight_map: TensorMap,
+    /// The rest; its addresses of x and weights are not read.
+    pub head: Head,
+    /// 0.
+    pub padding: [u64; 6],
 }
 
 /// `head_combine` in `kernels/logprob_head.cu`.

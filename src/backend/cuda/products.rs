@@ -1,6 +1,6 @@
 //! The verbs whose time is a product's: `linear` and `head`.
 
-use super::device::Device;
+use super::device::{Device, TensorMap};
 use super::mat::{Mat, Weight, padded};
 use super::params;
 use super::tables::sent;
@@ -21,6 +21,10 @@ fn tile(dtype: Dtype) -> (usize, usize) {
         Dtype::Bf16 | Dtype::F16 => (128, 3 * 64 * 2 * 128 * 2),
     }
 }
+
+/// The same of the kernels of sm_90a: four stages of chunks of 64 inputs, of 128 rows of x and 256 of the weights, and two barriers for each.
+const WIDE: (usize, usize, usize) = (128, 256, 4 * (64 * 2 * 384 + 2 * 8));
+const WIDE_THREADS: usize = 384;
 
 /// Rows of operands as a kernel reads them: address and numbers from one to the next. What was made for it lives as long.
 struct Rows<D: Device> {
@@ -59,6 +63,16 @@ impl<D: Device> Cuda<D> {
         Ok(Rows { address: self.device.address(&made), stride, _made: Some(made) })
     }
 
+    /// Maps of both operands of a product, where the device has kernels that take them.
+    fn maps(&self, x: &Rows<D>, rows: usize, weight: &Weight<D>, weight_rows: usize) -> Result<Option<(TensorMap, TensorMap)>> {
+        if weight.dtype == Dtype::F32 || rows == 0 || weight_rows == 0 {
+            return Ok(None);
+        }
+        let (columns, address) = (weight.stride(), self.device.address(&weight.memory));
+        let maps = self.device.tensor_map(x.address, columns, rows, x.stride)?.zip(self.device.tensor_map(address, columns, weight_rows, columns)?);
+        Ok(maps)
+    }
+
     /// As [`Backend::linear`].
     pub(super) fn product(
         &self,
@@ -91,10 +105,15 @@ impl<D: Device> Cuda<D> {
             narrow: u32::from(out.dtype != Dtype::F32),
             padding: 0,
         };
-        let (tile, shared) = tile(weight.dtype);
         // Gate and up of a column are of one tile where operands are short.
-        let across = if how == 2 && weight.dtype != Dtype::F32 { tile / 2 } else { tile };
-        self.launch(&format!("linear_{}", weight.dtype.name()), [rows.div_ceil(tile), weight.outputs.div_ceil(across), 1], 256, shared, &params)
+        let halves = if how == 2 && weight.dtype != Dtype::F32 { 2 } else { 1 };
+        let grid = |tile_rows: usize, tile_columns: usize| [rows.div_ceil(tile_rows), weight.outputs.div_ceil(tile_columns / halves), 1];
+        if let Some((x_map, weight_map)) = self.maps(&x, rows, weight, weight.outputs * if how == 2 { 2 } else { 1 })? {
+            let params = params::Linear90 { x_map, weight_map, linear: params, padding: [0; 8] };
+            return self.launch(&format!("linear_{}_90", weight.dtype.name()), grid(WIDE.0, WIDE.1), WIDE_THREADS, WIDE.2, &params);
+        }
+        let (tile, shared) = tile(weight.dtype);
+        self.launch(&format!("linear_{}", weight.dtype.name()), grid(tile, tile), 256, shared, &params)
     }
 
     /// As [`Backend::head`].
@@ -137,8 +156,13 @@ impl<D: Device> Cuda<D> {
             scale: op.scale,
             padding: 0,
         };
-        let (tile, shared) = tile(weight.dtype);
-        self.launch(&format!("head_segments_{}", weight.dtype.name()), [rows.div_ceil(tile), segments, 1], 256, shared, &product)?;
+        if let Some((x_map, weight_map)) = self.maps(&x, rows, weight, weight.outputs)? {
+            let product = params::Head90 { x_map, weight_map, head: product, padding: [0; 6] };
+            self.launch(&format!("head_segments_{}_90", weight.dtype.name()), [rows.div_ceil(WIDE.0), segments, 1], WIDE_THREADS, WIDE.2, &product)?;
+        } else {
+            let (tile, shared) = tile(weight.dtype);
+            self.launch(&format!("head_segments_{}", weight.dtype.name()), [rows.div_ceil(tile), segments, 1], 256, shared, &product)?;
+        }
         let combine = params::HeadCombine {
             sums: of(&sums),
             picked: of(&picked),

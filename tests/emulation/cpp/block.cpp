@@ -29,12 +29,12 @@ const Kernel* kernels;
 
 bool backward() { return block->schedule.order == Order::Backward; }
 
-// Takes the thread that goes on out of the ready ones.
-int choose(int from) {
+// Takes the thread that goes on out of the ready ones; `warp` is the one that is ahead.
+int choose(int warp) {
     auto& ready = block->ready;
     auto at = ready.begin();
     if (block->schedule.order == Order::WarpAhead) {
-        auto same = std::find_if(ready.rbegin(), ready.rend(), [&](int r) { return r / WARP == from / WARP; });
+        auto same = std::find_if(ready.rbegin(), ready.rend(), [&](int r) { return r / WARP == warp; });
         at = same == ready.rend() ? ready.end() - 1 : same.base() - 1;
     }
     int rank = *at;
@@ -53,8 +53,8 @@ std::string stuck() {
     return all;
 }
 
-// Leaves this thread for the next that can go on.
-void hand_over() {
+// Leaves this thread for the next that can go on. Who polls waits for another warp, too.
+void hand_over(bool polls = false) {
     Thread* from = self;
     if (block->ready.empty() && block->live > 0) fail("deadlock: nothing can go on; threads wait: " + stuck());
     if (block->live == 0) {
@@ -62,7 +62,7 @@ void hand_over() {
         emu_switch(&from->stack_pointer, block->main_stack_pointer);
         return;
     }
-    Thread* to = &block->thread[choose(from->rank)];
+    Thread* to = &block->thread[choose(polls ? -1 : from->rank / WARP)];
     if (to == from) return;
     self = to;
     emu_switch(&from->stack_pointer, to->stack_pointer);
@@ -131,7 +131,7 @@ void poll(const char* what) {
     if (++block->polls > POLLS_WITHOUT_PROGRESS) fail("deadlock: polling without end; threads wait: " + stuck());
     // At the front, where the one that ran longest would choose it last.
     block->ready.insert(block->schedule.order == Order::WarpAhead ? block->ready.begin() : block->ready.end(), self->rank);
-    hand_over();
+    hand_over(true);
 }
 
 Slots collect(unsigned mask, const char* what, const void* operand, size_t bytes, void (*combine)(Slots), bool orders) {
@@ -172,6 +172,7 @@ namespace {
 void thread_ends() {
     Thread* me = self;
     if (!me->copies.empty()) fail("a thread returns while its asynchronous copies are in flight");
+    if (!me->product_groups.empty() || me->open_products) fail("a thread returns while its warpgroup's products are under way");
     me->done = true;
     block->live--;
     block->progress++;
@@ -199,6 +200,7 @@ void run_block(Block& b, const Stacks& stacks, uint3 index) {
     b.live = b.threads;
     b.progress = b.polls = 0;
     for (Barrier& x : b.barrier) x = {};
+    b.mbarriers.clear();
     for (int w = 0; w * WARP < b.threads; w++) {
         int lanes = std::min(WARP, b.threads - w * WARP);
         b.warp[w].live = lanes == WARP ? ~0u : (1u << lanes) - 1;
@@ -216,6 +218,9 @@ void run_block(Block& b, const Stacks& stacks, uint3 index) {
         t.waits_at = "its beginning";
         t.copies.clear();
         t.copy_groups.clear();
+        t.products.clear();
+        t.product_groups.clear();
+        t.open_products = 0;
         t.stack_pointer = new_stack(reinterpret_cast<char*>(reinterpret_cast<uintptr_t>(stacks.base + STACK * (i + 1)) & ~uintptr_t(63)));
         b.ready.push_back(i);
     }

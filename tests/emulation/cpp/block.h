@@ -3,6 +3,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -47,6 +48,30 @@ struct Copy {
     int valid;
 };
 
+// A copy of a box of a tensor, under way.
+struct BoxCopy {
+    unsigned char* to;
+    const uint64_t* map;
+    uint32_t x, y;
+    bool landed;
+};
+
+// A barrier in shared memory: arrivals and bytes that its phase still lacks, copies that will bring them, and those whose phase is over but for which nobody waited.
+struct MBarrier {
+    int count, missing;
+    int64_t bytes = 0;
+    uint64_t phase = 0;
+    std::vector<BoxCopy> copies, landed;
+};
+
+// A warp's part of a warpgroup's product: this lane's sums, and where the operands lie.
+struct Product {
+    float* c;
+    uint64_t a, b;
+    bool add;
+    float (*widen)(uint16_t);
+};
+
 struct Thread {
     void* stack_pointer;
     uint3 index;
@@ -56,6 +81,10 @@ struct Thread {
     // Copies in flight, oldest first, and how many of them each committed group holds.
     std::vector<Copy> copies;
     std::vector<int> copy_groups;
+    // Products under way, and how many each committed group holds.
+    std::vector<Product> products;
+    std::vector<int> product_groups;
+    int open_products;
 };
 
 // A collective of some of a warp's lanes, in the making.
@@ -87,6 +116,7 @@ struct Block {
     Thread thread[MAX_THREADS];
     Warp warp[MAX_WARPS];
     Barrier barrier[16];
+    std::map<const void*, MBarrier> mbarriers;
     std::vector<int> ready;
     uint64_t progress, polls;
     void* main_stack_pointer;

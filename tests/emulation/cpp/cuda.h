@@ -83,7 +83,11 @@ inline int __popc(unsigned x) { return __builtin_popcount(x); }
 template <class T> T min(T a, T b) { return b < a ? b : a; }
 template <class T> T max(T a, T b) { return a < b ? b : a; }
 inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
-inline float __fdividef(float a, float b) { return a / b; }
+namespace emu {
+float off_by(float y, float relative);
+}
+// As far off as the device may be.
+inline float __fdividef(float a, float b) { return emu::off_by(a / b, 0x1p-22f); }
 inline float __expf(float x) { return expf(x); }
 inline float __logf(float x) { return logf(x); }
 inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
@@ -93,7 +97,7 @@ template <class T> T __ldg(const T* p) { return *p; }
 
 // A kernel takes one struct of parameters, and blocks of one size.
 #define EMU_KERNEL(name, Params, threads)                                                                       \
-    static void name(const Params p);                                                                          \
+    static void name(const Params& p);                                                                         \
     static void emu_enter_##name(const void* p) { name(*static_cast<const Params*>(p)); }                      \
     static const emu::Kernel emu_kernel_##name(#name, emu_enter_##name, sizeof(Params), threads);              \
-    static void name(const Params p)
+    static void name(const Params& p)

@@ -112,7 +112,7 @@ float from_bf16(uint16_t bits) { return __bfloat162float({bits}); }
 float off_by(float y, float relative) {
     // Exact at powers of two, as the device is: e^0 must be 1.
     uint32_t bits = emu_bits<uint32_t>(y);
-    if (y < 0x1p-126f) return 0.0f;
+    if (fabsf(y) < 0x1p-126f) return 0.0f;
     if (!(bits & 0x7fffff)) return y;
     float share = float(bits * 2654435761u >> 8) * 0x1p-23f - 1.0f; // in [−1, 1)
     return y + y * share * relative;

@@ -195,6 +195,12 @@ void meet(const void* place, const std::vector<int>& waiting) {
     for (int rank : waiting) merge(state.clock[rank], all);
 }
 
+void learn(const void* place) {
+    if (!state.on) return;
+    auto brought = state.brought.find(place);
+    if (brought != state.brought.end()) merge(state.clock[self->rank], brought->second);
+}
+
 void read(const void* p, size_t size) { access(p, size, 1, false); }
 void write(void* p, size_t size) { access(p, size, 1, true); }
 

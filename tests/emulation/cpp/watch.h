@@ -21,6 +21,9 @@ void arrive(const void* place);
 // A meeting is over: those who waited for it know what all brought.
 void meet(const void* place, const std::vector<int>& waiting);
 
+// The running thread knows what was brought to this place so far, by those who arrived there.
+void learn(const void* place);
+
 // An access of which the compiler does not know, by the thread that runs.
 void read(const void* p, size_t size);
 void write(void* p, size_t size);

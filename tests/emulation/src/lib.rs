@@ -69,6 +69,13 @@ unsafe extern "C" {
     fn emu_freed(p: *const c_void);
 }
 
+/// What plays a tensor's map: `rows` rows of `columns` 16-bit numbers, `stride` numbers apart. tests/emulation/cpp/ptx90.cpp reads it.
+pub fn tensor_map(address: u64, columns: usize, rows: usize, stride: usize) -> [u64; 16] {
+    let mut words = [0; 16];
+    words[..5].copy_from_slice(&[0x686f_7070_6572_0001, address, columns as u64, rows as u64, 2 * stride as u64]);
+    words
+}
+
 /// Runs a grid of blocks to its end.
 ///
 /// # Errors
