@@ -13,5 +13,14 @@
 // Dynamic shared memory, the only kind that kernels use.
 extern __shared__ __align__(1024) unsigned char smem[];
 
+// Which tile of a product a block takes, of a grid of [rows of a band, columns, bands]: blocks that run together share rows and columns in the second-level cache.
+// The last band may have fewer rows than the grid.
+constexpr uint32_t BAND = 16;
+struct TilePlace {
+    uint32_t row, column;
+};
+__device__ __forceinline__ TilePlace tile_place() { return {blockIdx.z * BAND + blockIdx.x, blockIdx.y}; }
+__device__ __forceinline__ uint32_t tiles_of(uint32_t numbers, uint32_t tile) { return (numbers + tile - 1) / tile; }
+
 constexpr int WARP = 32;
 constexpr unsigned ALL_LANES = 0xffffffffu;

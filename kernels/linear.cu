@@ -74,7 +74,9 @@ __device__ __forceinline__ void finish_tile(const LinearParams& p, uint32_t row0
 
 template <class T> __device__ void linear(const LinearParams& p) {
     bool gated = p.epilogue == GATED;
-    uint32_t row0 = blockIdx.x * TENSOR_ROWS, col0 = blockIdx.y * (gated ? TENSOR_COLS / 2 : TENSOR_COLS);
+    uint32_t cols = gated ? TENSOR_COLS / 2 : TENSOR_COLS;
+    uint32_t row0 = tile_place().row * TENSOR_ROWS, col0 = tile_place().column * cols;
+    if (row0 >= p.rows) return;
     auto x_row = [&](uint32_t i) { return row0 + i < p.rows ? row0 + i : NOWHERE; };
     auto w_row = [&](uint32_t, uint32_t n) {
         uint32_t col = col0 + (gated ? n / 16 * 8 + n % 8 : n);
@@ -96,7 +98,7 @@ template <class T> __device__ void linear(const LinearParams& p) {
             for (int q = 0; q < 4; q++) tile[(warp_row() + m * 16 + q / 2 * 8 + lane / 4) * ROW + warp_col() + n * 8 + lane % 4 * 2 + q % 2] = c[m][n][q];
     __syncthreads();
     auto sum = [&](uint32_t row, uint32_t col, uint32_t half) { return tile[row * ROW + (gated ? col / 8 * 16 + half * 8 + col % 8 : col)]; };
-    finish_tile<T, TENSOR_THREADS>(p, row0, TENSOR_ROWS, col0, gated ? TENSOR_COLS / 2 : TENSOR_COLS, sum);
+    finish_tile<T, TENSOR_THREADS>(p, row0, TENSOR_ROWS, col0, cols, sum);
 }
 
 KERNEL(linear_bf16, LinearParams, TENSOR_THREADS) { linear<bf16>(p); }
@@ -113,7 +115,9 @@ template <class T> __device__ __forceinline__ void linear90(const Linear90Params
 #ifdef HOPPER
     const LinearParams& p = all.linear;
     bool gated = p.epilogue == GATED;
-    uint32_t row0 = blockIdx.x * WIDE_ROWS, cols = gated ? WIDE_COLS / 2 : WIDE_COLS, col0 = blockIdx.y * cols;
+    uint32_t cols = gated ? WIDE_COLS / 2 : WIDE_COLS;
+    uint32_t row0 = tile_place().row * WIDE_ROWS, col0 = tile_place().column * cols;
+    if (row0 >= p.rows) return;
     auto w_row = [&](uint32_t, uint32_t half) { return col0 + half * (gated ? p.outputs : WIDE_COLS / 2); };
     float* tile = reinterpret_cast<float*>(smem); // [WIDE_ROWS, ROW]
     constexpr int ROW = WIDE_COLS + 8;

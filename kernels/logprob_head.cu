@@ -21,8 +21,9 @@
 
 template <class T> __device__ void head_segments(const HeadParams& p) {
     int lane = threadIdx.x % WARP;
-    uint32_t first_row = blockIdx.x * TENSOR_ROWS, segment = blockIdx.y, first_id = segment * HEAD_SEGMENT;
-    uint32_t tiles = (min(p.vocab - first_id, HEAD_SEGMENT) + TENSOR_COLS - 1) / TENSOR_COLS;
+    uint32_t first_row = tile_place().row * TENSOR_ROWS, segment = tile_place().column, first_id = segment * HEAD_SEGMENT;
+    if (first_row >= p.rows) return;
+    uint32_t tiles = tiles_of(min(p.vocab - first_id, HEAD_SEGMENT), TENSOR_COLS);
 
     Running running[M_TILES][2];
 #pragma unroll
@@ -76,8 +77,9 @@ static_assert(sizeof(Head90Params) == 384, "twin of params::Head90");
 template <class T> __device__ __forceinline__ void head_segments90(const Head90Params& all) {
 #ifdef HOPPER
     const HeadParams& p = all.head;
-    uint32_t first_row = blockIdx.x * WIDE_ROWS, segment = blockIdx.y, first_id = segment * HEAD_SEGMENT;
-    uint32_t tiles = (min(p.vocab - first_id, HEAD_SEGMENT) + WIDE_COLS - 1) / WIDE_COLS;
+    uint32_t first_row = tile_place().row * WIDE_ROWS, segment = tile_place().column, first_id = segment * HEAD_SEGMENT;
+    if (first_row >= p.rows) return;
+    uint32_t tiles = tiles_of(min(p.vocab - first_id, HEAD_SEGMENT), WIDE_COLS);
     uint32_t row0 = first_row + wide_row();
     Running running[2] = {{-INFINITY, 0.0f}, {-INFINITY, 0.0f}};
     WideTile c;

@@ -3,6 +3,7 @@
 // norm_T        out[i] = (x − mean?) / √(mean of squares + eps) · weight + bias?    x of row which[i], or first + i
 //               x [·, width] float32; weight, bias [width] float32; out [rows, width] of T. One block a row; the row is read from memory once and from
 //               the cache for the other passes: 4 · width + sizeof(T) · width bytes a row.
+// embed_T       out[i] = widened rows[i] (+ added[i]): rows [rows, width] of T as the weights have them, added [rows, width] float32 or null, out float32. A thread a number.
 // gate_f32      Mamba-2's gate, in place: y · act(z); with weights RMS-normed, before it or after it, in `groups` equal slices of a row, and times the weights
 //               y [rows, width], z rows of z_stride numbers, weight [width] or null. One block a row and slice.
 //
@@ -51,6 +52,27 @@ template <class T> __device__ void norm(const NormParams& p) {
 KERNEL(norm_f32, NormParams, NORM_THREADS) { norm<float>(p); }
 KERNEL(norm_bf16, NormParams, NORM_THREADS) { norm<bf16>(p); }
 KERNEL(norm_f16, NormParams, NORM_THREADS) { norm<f16>(p); }
+
+constexpr int EMBED_THREADS = 256;
+
+struct EmbedParams {
+    const void* rows;
+    const float* added; // null: nothing
+    float* out;
+    uint64_t numbers;
+};
+static_assert(sizeof(EmbedParams) == 32, "twin of params::Embed");
+
+template <class T> __device__ void embed(const EmbedParams& p) {
+    uint64_t i = uint64_t(blockIdx.x) * EMBED_THREADS + threadIdx.x;
+    if (i >= p.numbers) return;
+    float x = widen(static_cast<const T*>(p.rows)[i]);
+    p.out[i] = p.added ? x + p.added[i] : x;
+}
+
+KERNEL(embed_f32, EmbedParams, EMBED_THREADS) { embed<float>(p); }
+KERNEL(embed_bf16, EmbedParams, EMBED_THREADS) { embed<bf16>(p); }
+KERNEL(embed_f16, EmbedParams, EMBED_THREADS) { embed<f16>(p); }
 
 constexpr int GATE_THREADS = 256;
 

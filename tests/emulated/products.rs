@@ -9,7 +9,9 @@ use hilberg::tensor::{Dtype, MatrixView, RowMap, Tensor};
 /// Rows, inputs and outputs of a product, and what follows it.
 type Case = (usize, usize, usize, Epilogue);
 
-const CASES: [Case; 4] = [
+const CASES: [Case; 5] = [
+    // More rows of tiles than a band has.
+    (17 * 128 + 1, 8, 140, Epilogue::Store(Act::Relu)),
     (3, 64, 1, Epilogue::Store(Act::None)),
     (130, 72, 140, Epilogue::Store(Act::GeluTanh)),
     (129, 330, 260, Epilogue::Add),

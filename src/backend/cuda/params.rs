@@ -50,6 +50,20 @@ pub struct Norm {
     pub padding: u32,
 }
 
+/// `embed_T` in `kernels/rows.cu`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Embed {
+    /// `[rows, width]` T.
+    pub rows: u64,
+    /// `[rows, width]` float32, or 0.
+    pub added: u64,
+    /// `[rows, width]` float32: written.
+    pub out: u64,
+    /// rows · width.
+    pub numbers: u64,
+}
+
 /// `gate_f32` in `kernels/rows.cu`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]

@@ -26,6 +26,14 @@ fn tile(dtype: Dtype) -> (usize, usize) {
 const WIDE: (usize, usize, usize) = (128, 256, 4 * (64 * 2 * 384 + 2 * 8));
 const WIDE_THREADS: usize = 384;
 
+/// Rows of tiles that blocks take at a time, column by column (kernels/kernel.cuh).
+const BAND: usize = 16;
+
+/// Blocks for so many tiles down and across.
+fn in_bands([down, across]: [usize; 2]) -> [usize; 3] {
+    [down.min(BAND), across, down.div_ceil(BAND)]
+}
+
 /// Rows of operands as a kernel reads them: address and numbers from one to the next. What was made for it lives as long.
 struct Rows<D: Device> {
     address: u64,
@@ -107,13 +115,15 @@ impl<D: Device> Cuda<D> {
         };
         // Gate and up of a column are of one tile where operands are short.
         let halves = if how == 2 && weight.dtype != Dtype::F32 { 2 } else { 1 };
-        let grid = |tile_rows: usize, tile_columns: usize| [rows.div_ceil(tile_rows), weight.outputs.div_ceil(tile_columns / halves), 1];
+        let tiles = |tile_rows: usize, tile_columns: usize| [rows.div_ceil(tile_rows), weight.outputs.div_ceil(tile_columns / halves)];
         if let Some((x_map, weight_map)) = self.maps(&x, rows, weight, weight.outputs * if how == 2 { 2 } else { 1 })? {
             let params = params::Linear90 { x_map, weight_map, linear: params, padding: [0; 8] };
-            return self.launch(&format!("linear_{}_90", weight.dtype.name()), grid(WIDE.0, WIDE.1), WIDE_THREADS, WIDE.2, &params);
+            return self.launch(&format!("linear_{}_90", weight.dtype.name()), in_bands(tiles(WIDE.0, WIDE.1)), WIDE_THREADS, WIDE.2, &params);
         }
         let (tile, shared) = tile(weight.dtype);
-        self.launch(&format!("linear_{}", weight.dtype.name()), grid(tile, tile), 256, shared, &params)
+        let [down, across] = tiles(tile, tile);
+        let grid = if weight.dtype == Dtype::F32 { [down, across, 1] } else { in_bands([down, across]) };
+        self.launch(&format!("linear_{}", weight.dtype.name()), grid, 256, shared, &params)
     }
 
     /// As [`Backend::head`].
@@ -158,10 +168,12 @@ impl<D: Device> Cuda<D> {
         };
         if let Some((x_map, weight_map)) = self.maps(&x, rows, weight, weight.outputs)? {
             let product = params::Head90 { x_map, weight_map, head: product, padding: [0; 6] };
-            self.launch(&format!("head_segments_{}_90", weight.dtype.name()), [rows.div_ceil(WIDE.0), segments, 1], WIDE_THREADS, WIDE.2, &product)?;
+            self.launch(&format!("head_segments_{}_90", weight.dtype.name()), in_bands([rows.div_ceil(WIDE.0), segments]), WIDE_THREADS, WIDE.2, &product)?;
         } else {
             let (tile, shared) = tile(weight.dtype);
-            self.launch(&format!("head_segments_{}", weight.dtype.name()), [rows.div_ceil(tile), segments, 1], 256, shared, &product)?;
+            let down = rows.div_ceil(tile);
+            let grid = if weight.dtype == Dtype::F32 { [down, segments, 1] } else { in_bands([down, segments]) };
+            self.launch(&format!("head_segments_{}", weight.dtype.name()), grid, 256, shared, &product)?;
         }
         let combine = params::HeadCombine {
             sums: of(&sums),
