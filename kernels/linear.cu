@@ -129,6 +129,8 @@ template <class T> __device__ __forceinline__ void linear90(const Linear90Params
     barrier_of(1, WIDE_CONSUMERS);
     auto sum = [&](uint32_t row, uint32_t col, uint32_t half) { return tile[row * ROW + half * (WIDE_COLS / 2) + col]; };
     finish_tile<T, WIDE_CONSUMERS>(p, row0, WIDE_ROWS, col0, cols, sum);
+#else
+    __trap();
 #endif
 }
 

@@ -97,6 +97,8 @@ template <class T> __device__ __forceinline__ void head_segments90(const Head90P
         uint32_t row = row0 + i * 8;
         if (threadIdx.x % 4 == 0 && row < p.rows) p.sums[uint64_t(segment) * p.rows + row] = {r.largest, r.sum};
     }
+#else
+    __trap();
 #endif
 }
 

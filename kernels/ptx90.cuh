@@ -1,5 +1,5 @@
 // Instructions of sm_90a, each behind a function as in ptx.cuh: barriers in shared memory, bulk copies of tensors, products of a warpgroup. For other targets the functions
-// are not there; kernels that use them have empty bodies then.
+// are not there; kernels that use them end in a trap then.
 //
 // Source: PTX ISA 8.x, "mbarrier", "Data Movement: cp.async.bulk.tensor", "Asynchronous Warpgroup Level Matrix Instructions".
 #pragma once
@@ -62,7 +62,7 @@ template <int registers> __device__ __forceinline__ void more_registers() { asm 
 
 // Rows as copy_box leaves them: groups of eight, 1,024 bytes apart. `column` is a multiple of 16.
 __device__ __forceinline__ uint64_t operand_of(const void* tile, int column) {
-    return uint64_t((shared_address(tile) + column * 2) >> 4) | uint64_t(1) << 16 | uint64_t(1024 >> 4) << 32 | uint64_t(1) << 62;
+    return uint64_t((shared_address(tile) + column * 2 & 0x3ffff) >> 4) | uint64_t(1) << 16 | uint64_t(1024 >> 4) << 32 | uint64_t(1) << 62;
 }
 
 // Before the first product after accumulators were touched.

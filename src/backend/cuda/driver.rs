@@ -16,6 +16,8 @@ pub enum Absent {
     Said(String),
     /// The driver is there, but too old or damaged.
     Fails(String),
+    /// The driver is of this version of CUDA, older than the kernels' compiler.
+    Old(i32),
     /// The driver knows no device.
     Device,
 }
@@ -27,10 +29,17 @@ impl fmt::Display for Absent {
             Absent::Driver => write!(f, "NVIDIA's driver (libcuda) is not installed"),
             Absent::Said(what) => write!(f, "the driver says {what}"),
             Absent::Fails(why) => write!(f, "the driver lacks what is needed: {}", OneLine(why)),
+            Absent::Old(version) => {
+                let (major, minor) = (version / 1000, version % 1000 / 10);
+                write!(f, "the driver knows CUDA {major}.{minor}, and the kernels ask for {}.0; install a newer one", CUDA / 1000)
+            }
             Absent::Device => write!(f, "the driver knows no device"),
         }
     }
 }
+
+/// The version whose compiler wrote the kernels, as the driver counts: what it writes, older drivers cannot load.
+const CUDA: i32 = 13_000;
 
 /// A device.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -78,6 +87,12 @@ fn said(e: result::DriverError) -> Absent {
 
 fn look() -> Result<Vec<Found>, Absent> {
     result::init().map_err(said)?;
+    let mut version = 0;
+    // SAFETY: writes the number.
+    unsafe { sys::cuDriverGetVersion(&mut version) }.result().map_err(said)?;
+    if version < CUDA {
+        return Err(Absent::Old(version));
+    }
     let count = result::device::get_count().map_err(said)?;
     if count == 0 {
         return Err(Absent::Device);

@@ -33,6 +33,8 @@ pub struct GpuMemory {
 struct Held {
     device: sys::CUdevice,
     capability: (i32, i32),
+    /// Whether the driver took the binaries of sm_90a, rather than translating what is there for later devices.
+    hopper: bool,
     context: sys::CUcontext,
     stream: sys::CUstream,
     modules: Vec<sys::CUmodule>,
@@ -102,6 +104,7 @@ impl Gpu {
     /// The device fails.
     pub fn free_memory(&self) -> Result<usize> {
         self.held.enter()?;
+        self.held.trim().map_err(failed("giving memory back"))?;
         result::mem_get_info().map(|(free, _)| free).map_err(failed("asking for free memory"))
     }
 }
@@ -115,6 +118,7 @@ impl Held {
         let mut held = Held {
             device,
             capability,
+            hopper: false,
             context,
             stream: std::ptr::null_mut(),
             modules: Vec::new(),
@@ -138,6 +142,11 @@ impl Held {
             let module = unsafe { result::module::load_data(aligned.as_ptr().cast()) };
             held.modules.push(module.map_err(failed(&format!("loading the kernels of {source}.cu")))?);
         }
+        // Where the driver translates code for sm_80 instead, kernels of sm_90a are there, but empty.
+        let version = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_PTX_VERSION;
+        // SAFETY: a function of a loaded module.
+        let written_for = unsafe { result::function::get_function_attribute(held.find("linear_bf16_90")?, version) }.map_err(&say)?;
+        held.hopper = capability == (9, 0) && written_for == 90;
         let mut stages = lock(&held.stages);
         // SAFETY: asks for memory and for events, which this holds until it goes.
         unsafe { stages.memory = result::malloc_host(2 * STAGE, 0).map_err(&say)?.cast() };
@@ -170,6 +179,15 @@ impl Held {
         }
         kernels.insert(name.to_string(), kernel);
         Ok(kernel.function)
+    }
+
+    /// Gives back what the pool keeps for later.
+    fn trim(&self) -> Result<(), DriverError> {
+        // SAFETY: the stream and the device's pool live as long as this.
+        unsafe {
+            result::stream::synchronize(self.stream)?;
+            result::mem_pool::trim_to(result::device::get_default_mem_pool(self.device)?, 0)
+        }
     }
 
     fn find(&self, name: &str) -> Result<sys::CUfunction> {
@@ -230,7 +248,10 @@ impl Device for Gpu {
         self.held.enter()?;
         let most = bytes.max(1);
         // SAFETY: the stream lives as long as the memory does.
-        let address = unsafe { result::malloc_async(self.held.stream, most) }.map_err(|e| match e.0 {
+        let ask = || unsafe { result::malloc_async(self.held.stream, most) };
+        let full = |e: &DriverError| e.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY;
+        let asked = ask().or_else(|e| if full(&e) && self.held.trim().is_ok() { ask() } else { Err(e) });
+        let address = asked.map_err(|e| match e.0 {
             sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => Error::input(format!("the GPU has no {} MiB left; give --memory less", bytes.div_ceil(1 << 20))),
             _ => failed("asking for memory")(e),
         })?;
@@ -277,8 +298,7 @@ impl Device for Gpu {
     }
 
     fn tensor_map(&self, address: u64, columns: usize, rows: usize, stride: usize) -> Result<Option<TensorMap>> {
-        // sm_90a is of 9.0 alone.
-        if self.held.capability != (9, 0) {
+        if !self.held.hopper {
             return Ok(None);
         }
         self.held.enter()?;

@@ -51,6 +51,9 @@ impl<D: Device> Cuda<D> {
     /// Columns `from..` of x as operands for these weights: as they are, or rounded into memory of their own.
     fn operands(&self, x: &Mat<D>, from: usize, rows: usize, weight: &Weight<D>) -> Result<Rows<D>> {
         let stride = weight.stride();
+        if stride == 0 {
+            return Err(Error::input("a product without inputs"));
+        }
         if x.dtype == weight.dtype && (x.dtype == Dtype::F32 || (from.is_multiple_of(8) && weight.inputs == stride)) {
             return Ok(Rows { address: self.at(x, 0, from), stride: x.cols, _made: None });
         }
