@@ -252,5 +252,6 @@ fn errors_are_one_line_whatever_they_quote() {
     refused(args!["score", "--quiet", "-m", model, corpus], &["config.json", shown]);
     refused(args!["score", "--quiet", "-m", folder.path().join(evil), corpus], &[shown]);
     refused(args!["score", "--quiet", "-m", fixture("llama"), corpus, "--out", folder.path().join(format!("{evil}.txt"))], &[shown]);
-    refused(args!["score", "--device", evil, "-m", fixture("llama"), corpus], &["--device", "possible values"]);
+    refused(args!["score", "--device", evil, "-m", fixture("llama"), corpus], &["--device", "none of auto, cpu"]);
+    refused(args!["score", "--precision", evil, "-m", fixture("llama"), corpus], &["--precision", "possible values"]);
 }
