@@ -107,7 +107,8 @@ fn write(shape: &Shape, folder: &Path) -> std::io::Result<()> {
             s if s.ends_with("dt_proj.bias") => Some(-4.0),
             _ => None,
         };
-        let source = constant.map_or_else(|| block.clone(), |c| half::bf16::from_f32(c).to_le_bytes().repeat(1 << 16));
+        let repeated = constant.map(|c: f32| half::bf16::from_f32(c).to_le_bytes().repeat(1 << 16));
+        let source = repeated.as_deref().unwrap_or(&block);
         while bytes > 0 {
             let some = bytes.min(source.len());
             file.write_all(&source[..some])?;

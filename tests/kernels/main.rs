@@ -58,14 +58,11 @@ fn bf16_devices() -> &'static [[Cpu; 2]] {
 
 /// Holds every float32 path against the truth, two threads against one and one schedule against another; gives what each path computed.
 fn hold(case: &impl Case) -> Vec<Vec<f64>> {
-    let truth = truth(case);
-    let mut all = on_paths(devices(), case, &truth);
-    all.extend(on_cuda(case, &truth, Dtype::F32));
-    all
+    hold_in(devices(), case, Dtype::F32)
 }
 
-/// As [`hold`], for operands that are rounded already: on these devices, and on CUDA's kernels for them.
-fn hold_rounded(devices: &[[Cpu; 2]], case: &impl Case, precision: Dtype) -> Vec<Vec<f64>> {
+/// As [`hold`], on these devices and on CUDA's kernels for operands of this precision, to which a case's must be rounded already.
+fn hold_in(devices: &[[Cpu; 2]], case: &impl Case, precision: Dtype) -> Vec<Vec<f64>> {
     let truth = truth(case);
     let mut all = on_paths(devices, case, &truth);
     all.extend(on_cuda(case, &truth, precision));
@@ -176,8 +173,8 @@ impl Rounding {
     fn hold(self, case: &impl Case) -> Vec<Vec<f64>> {
         match self {
             Rounding::None => hold(case),
-            Rounding::Bf16 => hold_rounded(bf16_devices(), case, Dtype::Bf16),
-            Rounding::F16 => hold_rounded(&[], case, Dtype::F16),
+            Rounding::Bf16 => hold_in(bf16_devices(), case, Dtype::Bf16),
+            Rounding::F16 => hold_in(&[], case, Dtype::F16),
         }
     }
 }

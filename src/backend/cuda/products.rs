@@ -29,6 +29,11 @@ const WIDE_THREADS: usize = 384;
 /// Rows of tiles that blocks take at a time, column by column (kernels/kernel.cuh).
 const BAND: usize = 16;
 
+/// Blocks of the kernels of sm_80 for so many tiles down and across: those of float32 do not know bands.
+fn grid(dtype: Dtype, [down, across]: [usize; 2]) -> [usize; 3] {
+    if dtype == Dtype::F32 { [down, across, 1] } else { in_bands([down, across]) }
+}
+
 /// Blocks for so many tiles down and across.
 fn in_bands([down, across]: [usize; 2]) -> [usize; 3] {
     [down.min(BAND), across, down.div_ceil(BAND)]
@@ -124,9 +129,7 @@ impl<D: Device> Cuda<D> {
             return self.launch(&format!("linear_{}_90", weight.dtype.name()), in_bands(tiles(WIDE.0, WIDE.1)), WIDE_THREADS, WIDE.2, &params);
         }
         let (tile, shared) = tile(weight.dtype);
-        let [down, across] = tiles(tile, tile);
-        let grid = if weight.dtype == Dtype::F32 { [down, across, 1] } else { in_bands([down, across]) };
-        self.launch(&format!("linear_{}", weight.dtype.name()), grid, 256, shared, &params)
+        self.launch(&format!("linear_{}", weight.dtype.name()), grid(weight.dtype, tiles(tile, tile)), 256, shared, &params)
     }
 
     /// As [`Backend::head`].
@@ -174,8 +177,7 @@ impl<D: Device> Cuda<D> {
             self.launch(&format!("head_segments_{}_90", weight.dtype.name()), in_bands([rows.div_ceil(WIDE.0), segments]), WIDE_THREADS, WIDE.2, &product)?;
         } else {
             let (tile, shared) = tile(weight.dtype);
-            let down = rows.div_ceil(tile);
-            let grid = if weight.dtype == Dtype::F32 { [down, segments, 1] } else { in_bands([down, segments]) };
+            let grid = grid(weight.dtype, [rows.div_ceil(tile), segments]);
             self.launch(&format!("head_segments_{}", weight.dtype.name()), grid, 256, shared, &product)?;
         }
         let combine = params::HeadCombine {
