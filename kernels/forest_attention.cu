@@ -9,7 +9,7 @@
 // Equals the verb `attention` of src/backend/reference.rs. Online softmax over tiles: Dao et al. 2022 (FlashAttention, arXiv:2205.14135), with the work of a block and
 // the reuse of registers between the two products as in Dao 2023 (arXiv:2307.08691).
 //
-// The bits of a row are its own. Tiles are 64 absolute positions and segments 2,048, whatever the span, the fork or the wave; a key that a row does not see
+// The bits of a row are its own. Tiles are 64 absolute positions (32 where heads are wider than 128) and segments 2,048, whatever the span, the fork or the wave; a key that a row does not see
 // enters as e^−∞ = 0; a tile of none leaves largest, sum and output as they were; parts are merged in order, and one that saw nothing changes nothing.
 //
 // A block: an item of up to 64 queries (rows of one span × heads that share a key-value head) over one segment. Four warps with 16 queries each; tiles
@@ -52,22 +52,11 @@ struct AttentionParams {
 };
 static_assert(sizeof(AttentionParams) == 152, "twin of params::Attention");
 
-__device__ __forceinline__ uint32_t pair(float a, float b, bf16) {
-    bf16 x[2] = {narrow<bf16>(a), narrow<bf16>(b)};
-    uint32_t bits;
-    memcpy(&bits, x, sizeof bits);
-    return bits;
-}
-__device__ __forceinline__ uint32_t pair(float a, float b, f16) {
-    f16 x[2] = {narrow<f16>(a), narrow<f16>(b)};
-    uint32_t bits;
-    memcpy(&bits, x, sizeof bits);
-    return bits;
-}
-
 template <class T, int D> __device__ void forest_attention(const AttentionParams& p) {
+    // Of wide heads half as many: more would fit neither the registers nor the shared memory of sm_80.
+    constexpr uint32_t KEYS = D > 128 ? KEY_TILE / 2 : KEY_TILE;
     // Eight numbers more than a row has, so that eight rows' same eighth lies in different banks.
-    constexpr int STRIDE = D + 8, TILE = KEY_TILE * STRIDE, N_TILES = KEY_TILE / 8, D_TILES = D / 8;
+    constexpr int STRIDE = D + 8, TILE = KEYS * STRIDE, N_TILES = KEYS / 8, D_TILES = D / 8;
     T* q_room = reinterpret_cast<T*>(smem);    // [queries, STRIDE]
     T* k_room = q_room + QUERIES * STRIDE;     // two tiles
     T* v_room = k_room + 2 * TILE;             // two tiles
@@ -82,16 +71,16 @@ template <class T, int D> __device__ void forest_attention(const AttentionParams
 
     uint32_t from = item.segment * KEY_SEGMENT, to = min(from + KEY_SEGMENT, end);
     if (p.window && first_position + 1 > p.window) from = max(from, first_position + 1 - p.window);
-    uint32_t tile = from / KEY_TILE, tiles_end = (to + KEY_TILE - 1) / KEY_TILE;
+    uint32_t tile = from / KEYS, tiles_end = (to + KEYS - 1) / KEYS;
 
     auto find = [&](uint32_t tile) {
-        uint32_t position = tile * KEY_TILE + threadIdx.x;
-        if (threadIdx.x < KEY_TILE) where[tile % 2 * KEY_TILE + threadIdx.x] = position < end ? locate(p.forest, run, position) : NOWHERE;
+        uint32_t position = tile * KEYS + threadIdx.x;
+        if (threadIdx.x < KEYS) where[tile % 2 * KEYS + threadIdx.x] = position < end ? locate(p.forest, run, position) : NOWHERE;
     };
     auto fetch = [&](uint32_t tile) {
-        for (uint32_t i = threadIdx.x; i < KEY_TILE * D_TILES; i += ATTENTION_THREADS) {
+        for (uint32_t i = threadIdx.x; i < KEYS * D_TILES; i += ATTENTION_THREADS) {
             int key = i / D_TILES, eighth = i % D_TILES;
-            uint32_t row = where[tile % 2 * KEY_TILE + key];
+            uint32_t row = where[tile % 2 * KEYS + key];
             bool there = row != NOWHERE && uint32_t(eighth) * 8 < p.head_dim;
             int store = there && (row & RESIDENT) ? 1 : 0;
             uint64_t at = there ? (kv * p.store_rows[store] + (row & ~RESIDENT)) * p.head_dim + eighth * 8 : 0;
@@ -153,7 +142,7 @@ template <class T, int D> __device__ void forest_attention(const AttentionParams
 #pragma unroll
                 for (int j = 0; j < 2; j++) {
                     float& x = s[n][2 * i + j];
-                    uint32_t key = tile * KEY_TILE + n * 8 + lane % 4 * 2 + j;
+                    uint32_t key = tile * KEYS + n * 8 + lane % 4 * 2 + j;
                     bool seen = key <= position[i] && (!p.window || key + p.window > position[i]);
                     x = seen ? capped(x * p.scale, p.softcap) * LOG2_E : -INFINITY;
                     most = fmaxf(most, x);
@@ -183,7 +172,7 @@ template <class T, int D> __device__ void forest_attention(const AttentionParams
         }
 
 #pragma unroll
-        for (uint32_t k = 0; k < KEY_TILE / 16; k++) {
+        for (uint32_t k = 0; k < KEYS / 16; k++) {
             uint32_t a[4] = {pair(s[2 * k][0], s[2 * k][1], T{}), pair(s[2 * k][2], s[2 * k][3], T{}), pair(s[2 * k + 1][0], s[2 * k + 1][1], T{}),
                              pair(s[2 * k + 1][2], s[2 * k + 1][3], T{})};
 #pragma unroll
@@ -229,13 +218,17 @@ template <class T, int D> __device__ void forest_attention(const AttentionParams
 }
 
 #define FOREST_ATTENTION(T, D) \
-    KERNEL(forest_attention_##T##_##D, AttentionParams, ATTENTION_THREADS) { forest_attention<T, D>(p); }
+    KERNEL_BY(D > 128 ? 1 : 2, forest_attention_##T##_##D, AttentionParams, ATTENTION_THREADS) { forest_attention<T, D>(p); }
 FOREST_ATTENTION(bf16, 64)
 FOREST_ATTENTION(bf16, 96)
 FOREST_ATTENTION(bf16, 128)
+FOREST_ATTENTION(bf16, 192)
+FOREST_ATTENTION(bf16, 256)
 FOREST_ATTENTION(f16, 64)
 FOREST_ATTENTION(f16, 96)
 FOREST_ATTENTION(f16, 128)
+FOREST_ATTENTION(f16, 192)
+FOREST_ATTENTION(f16, 256)
 
 // Rows whose parts are merged: `segments` parts of each, `rows` part rows apart.
 struct AttentionMerge {

@@ -6,8 +6,11 @@
 
 #ifdef __CUDACC__
 #define KERNEL(name, Params, threads) extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ Params p)
+// Of which a multiprocessor should hold so many blocks: left to itself, the compiler spills registers of small blocks to make room for more of them.
+#define KERNEL_BY(blocks, name, Params, threads) extern "C" __global__ void __launch_bounds__(threads, blocks) name(const __grid_constant__ Params p)
 #else
 #define KERNEL(name, Params, threads) EMU_KERNEL(name, Params, threads)
+#define KERNEL_BY(blocks, name, Params, threads) EMU_KERNEL(name, Params, threads)
 #endif
 
 // Dynamic shared memory, the only kind that kernels use.

@@ -18,6 +18,19 @@ template <> __device__ __forceinline__ float narrow<float>(float x) { return x; 
 template <> __device__ __forceinline__ bf16 narrow<bf16>(float x) { return __float2bfloat16_rn(x); }
 template <> __device__ __forceinline__ f16 narrow<f16>(float x) { return __float2half_rn(x); }
 
+// Two numbers of 16 bits as tensor cores take them, the first in the lower half; and apart again.
+template <class T> __device__ __forceinline__ uint32_t pair(float a, float b, T) {
+    T x[2] = {narrow<T>(a), narrow<T>(b)};
+    uint32_t bits;
+    memcpy(&bits, x, sizeof bits);
+    return bits;
+}
+template <class T> __device__ __forceinline__ float2 apart(uint32_t bits, T) {
+    T x[2];
+    memcpy(x, &bits, sizeof bits);
+    return {widen(x[0]), widen(x[1])};
+}
+
 // Consecutive numbers that move in one instruction: `Four<float>` 16 bytes, of the others 8.
 template <class T> struct alignas(4 * sizeof(T)) Four {
     T x[4];
@@ -29,7 +42,8 @@ constexpr float LOG2_E = 1.4426950408889634f;
 enum Activation : uint32_t { ACT_NONE, ACT_RELU, ACT_RELU2, ACT_SILU, ACT_GELU, ACT_GELU_TANH };
 
 // e^x is the library's: within 1 unit in the last place, where the instruction ex2 alone leaves more for large |x|.
-__device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+// The division is within two units in the last place: an exact one would be a call, around which registers must be saved.
+__device__ __forceinline__ float sigmoid(float x) { return __fdividef(1.0f, 1.0f + expf(-x)); }
 
 __device__ __forceinline__ float activate(Activation kind, float x) {
     switch (kind) {
@@ -50,7 +64,7 @@ __device__ __forceinline__ float activate(Activation kind, float x) {
 // ln(1 + e^x)
 __device__ __forceinline__ float softplus(float x) { return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x))); }
 
-// c · tanh(x / c); x where c is 0. The division is within two units in the last place: an exact one would be a call, around which registers must be saved.
+// c · tanh(x / c); x where c is 0. The division is as that of a sigmoid.
 __device__ __forceinline__ float capped(float x, float c) { return c != 0.0f ? c * tanhf(__fdividef(x, c)) : x; }
 
 // Sum over a warp, the same bits in every lane: each step adds two numbers, in either order.

@@ -1,101 +1,116 @@
-// ssd_f32   Mamba-2 (Dao and Gu 2024, arXiv:2405.21060): convolution with activation over [x | B | C], then Δ = clamp(softplus(dt + bias)),
-//           h ← e^(−e^a_log Δ) h + Δ B x, y = C · h + D x, as the recurrence, head by head.
-//           History rows are [x | B | C | dt]; out [rows, heads · head_dim]; states [heads · head_dim, d_state], handed on at multiples of 64 positions only: what of such a chunk
-//           lies before a run's rows is run again over its past. A block takes one head, a thread one number of it (head_dim ≤ 256), through all runs of the block of rows;
-//           numbers of the state come sixteen at a time, and what y has so far waits in out.
+// ssd_rows_T   x, B and C of pieces' rows after the convolution and its activation: mixed [rows, width] of T (float32, bfloat16 or float16); and
+//              Δ = clamp(softplus(dt + bias)): delta [rows, heads] float32. History rows are [x | B | C | dt]. A block: a tile of positions, 256 columns.
+// ssd_f32      h ← e^(−e^a_log Δ) h + Δ B x, y = C · h + D x, token by token. A block takes a piece and a head, a thread one number of it (head_dim ≤ 256); numbers of
+//              the state come sixteen at a time, and what y has so far waits in out.
 //
-// Equals the verb `ssd` of src/backend/reference.rs.
+// Together they equal the verb `ssd` of src/backend/reference.rs. ssd_chunks.cu does the same in tensor cores.
 #include "causal_conv.cuh"
-#include "scan_states.cuh"
+#include "ssd.cuh"
 
 constexpr int SSD_THREADS = 256;
-constexpr uint32_t SSD_NUMBERS = 16, SSD_CHUNK = 64;
+constexpr uint32_t SSD_NUMBERS = 16;
 
-struct SsdParams {
+struct SsdRowsParams {
     Forest forest;
     Stores stores;
-    States states;
     Conv conv; // over [x | B | C]
+    const ConvTile* tiles;
     const float* dt_bias;
-    const float* a_log;
-    const float* d_skip;
-    float* out;
-    uint32_t first_row; // of the wave
-    uint32_t end_row;
-    uint32_t first_run;
+    void* mixed;
+    float* delta;
+    uint32_t width;
     uint32_t heads;
-    uint32_t head_dim;
-    uint32_t groups;
-    uint32_t d_state;
     uint32_t history; // columns of a history row
     float dt_least;
     float dt_most;
+    uint32_t padding;
 };
-static_assert(sizeof(SsdParams) == 168, "twin of params::Ssd");
+static_assert(sizeof(SsdRowsParams) == 128, "twin of params::SsdRows");
+
+template <class T> __device__ void ssd_rows(const SsdRowsParams& p) {
+    uint32_t* at = reinterpret_cast<uint32_t*>(smem);
+    ConvTile tile = p.tiles[blockIdx.x];
+    find_inputs(at, p.forest, tile);
+    __syncthreads();
+    uint32_t column = blockIdx.y * CONV_THREADS + threadIdx.x;
+    if (column < p.width) {
+        T* out = static_cast<T*>(p.mixed) + uint64_t(tile.out_row) * p.width + column;
+        convolve_tile(p.conv, p.stores, at, tile, p.history, column, [&](uint32_t i, float y) { out[uint64_t(i) * p.width] = narrow<T>(y); });
+    } else if (column < p.width + p.heads) {
+        uint32_t head = column - p.width;
+        for (uint32_t i = 0; i < tile.rows; i++) {
+            float dt = p.stores.row(at[MOST_TAPS - 1 + i], p.history)[column] + p.dt_bias[head];
+            p.delta[uint64_t(tile.out_row + i) * p.heads + head] = fminf(fmaxf(softplus(dt), p.dt_least), p.dt_most);
+        }
+    }
+}
+
+KERNEL(ssd_rows_f32, SsdRowsParams, CONV_THREADS) { ssd_rows<f32>(p); }
+KERNEL(ssd_rows_bf16, SsdRowsParams, CONV_THREADS) { ssd_rows<bf16>(p); }
+KERNEL(ssd_rows_f16, SsdRowsParams, CONV_THREADS) { ssd_rows<f16>(p); }
 
 KERNEL(ssd_f32, SsdParams, SSD_THREADS) {
-    uint32_t* at = reinterpret_cast<uint32_t*>(smem);                  // [taps]
-    float* b = reinterpret_cast<float*>(smem) + MOST_TAPS;             // [SSD_NUMBERS]
-    float* c = b + SSD_NUMBERS;                                        // [SSD_NUMBERS]
-    uint32_t head = blockIdx.x, t = threadIdx.x;
-    uint32_t d_inner = p.heads * p.head_dim, group = head / (p.heads / p.groups);
+    float* factors = reinterpret_cast<float*>(smem);             // [SSD_CHUNK, B and C, SSD_NUMBERS]
+    float* delta = factors + SSD_CHUNK * 2 * SSD_NUMBERS;        // [SSD_CHUNK]
+    float* decay = delta + SSD_CHUNK;                            // [SSD_CHUNK]
+    SsdPiece piece = p.pieces[blockIdx.x / p.heads];
+    ForestRun run = p.forest.runs[piece.run];
+    uint32_t head = blockIdx.x % p.heads, group = head / (p.heads / p.groups), t = threadIdx.x;
+    uint32_t d_inner = p.heads * p.head_dim, width = d_inner + 2 * p.groups * p.d_state;
     uint32_t channel = head * p.head_dim + t; // of x
     bool mine = t < p.head_dim;
     float rate = -expf(p.a_log[head]);
+    const float* mixed = static_cast<const float*>(p.mixed) + uint64_t(piece.row) * width;
 
     for (uint32_t n0 = 0; n0 < p.d_state; n0 += SSD_NUMBERS) {
         uint32_t numbers = min(SSD_NUMBERS, p.d_state - n0);
         float h[SSD_NUMBERS], handed_on[SSD_NUMBERS];
-        auto save = [&](float* to, const float (&from)[SSD_NUMBERS]) {
+        auto save = [&](float* to) {
             if (!mine) return;
 #pragma unroll
             for (uint32_t n = 0; n < SSD_NUMBERS; n++)
-                if (n < numbers) to[uint64_t(channel) * p.d_state + n0 + n] = from[n];
+                if (n < numbers) to[uint64_t(channel) * p.d_state + n0 + n] = handed_on[n];
         };
-        ForestRun run = p.forest.runs[p.first_run];
-        for (uint32_t r = p.first_run, row = p.first_row; row < p.end_row; r++) {
-            run = p.forest.runs[r];
-            const float* from = p.states.before(run, row);
+        uint32_t first_row = row_at(run, piece.position), next_save = first_save(p.forest, run, first_row);
+        const float* from = p.states.before(run, first_row);
 #pragma unroll
-            for (uint32_t n = 0; n < SSD_NUMBERS; n++) handed_on[n] = h[n] = from && mine && n < numbers ? from[uint64_t(channel) * p.d_state + n0 + n] : 0.0f;
-            uint32_t next_save = first_save(p.forest, run, row);
-            uint32_t first = run.position + (row - run.first_row), end_row = min(run.end_row, p.end_row), end = first + (end_row - row);
-            for (uint32_t position = first / SSD_CHUNK * SSD_CHUNK; position < end; position++) {
-                // The last position's taps and numbers are read no more.
-                __syncthreads();
-                if (t < p.conv.taps) at[t] = tap_row(p.conv, p.forest, run, position, t);
-                __syncthreads();
-                if (t < 2 * numbers) {
-                    uint32_t n = t % numbers, which = t / numbers; // B, C
-                    (which ? c : b)[n] = convolve(p.conv, p.stores, at, p.history, d_inner + (which * p.groups + group) * p.d_state + n0 + n);
-                }
-                __syncthreads();
-                if (!mine) continue;
-                float x = convolve(p.conv, p.stores, at, p.history, channel);
-                float dt = p.stores.row(at[p.conv.taps - 1], p.history)[d_inner + 2 * p.groups * p.d_state + head] + p.dt_bias[head];
-                float delta = fminf(fmaxf(softplus(dt), p.dt_least), p.dt_most);
-                float decay = expf(rate * delta);
-                bool asked = position >= first;
-                uint64_t i = asked ? row + (position - first) - p.first_row : 0;
-                float y = !asked ? 0.0f : n0 == 0 ? p.d_skip[head] * x : p.out[i * d_inner + channel];
-#pragma unroll
-                for (uint32_t n = 0; n < SSD_NUMBERS; n++)
-                    if (n < numbers) {
-                        h[n] = fmaf(decay, h[n], delta * b[n] * x);
-                        y = fmaf(c[n], h[n], y);
-                    }
-                if (asked) {
-                    p.out[i * d_inner + channel] = y;
-                    uint32_t here = row + (position - first);
-                    for (; next_save < run.saves_to && p.forest.saves[next_save].row == here; next_save++) save(p.states.at(p.forest.saves[next_save].to), h);
-                }
-                if ((position + 1) % SSD_CHUNK == 0)
-#pragma unroll
-                    for (uint32_t n = 0; n < SSD_NUMBERS; n++) handed_on[n] = h[n];
+        for (uint32_t n = 0; n < SSD_NUMBERS; n++) handed_on[n] = h[n] = from && mine && n < numbers ? from[uint64_t(channel) * p.d_state + n0 + n] : 0.0f;
+        for (uint32_t chunk = piece.from; chunk < piece.end; chunk += SSD_CHUNK) {
+            uint32_t rows = min(SSD_CHUNK, piece.end - chunk);
+            uint64_t row = chunk - piece.from;
+            // The last chunk's numbers are read no more.
+            __syncthreads();
+            for (uint32_t i = t; i < rows * 2 * SSD_NUMBERS; i += SSD_THREADS) {
+                uint32_t n = i % SSD_NUMBERS, which = i / SSD_NUMBERS % 2; // B, C
+                if (n < numbers) factors[i] = mixed[(row + i / (2 * SSD_NUMBERS)) * width + d_inner + (which * p.groups + group) * p.d_state + n0 + n];
             }
-            row = end_row;
+            if (t < rows) {
+                delta[t] = p.delta[(piece.row + row + t) * p.heads + head];
+                decay[t] = expf(rate * delta[t]);
+            }
+            __syncthreads();
+            if (mine)
+                for (uint32_t i = 0; i < rows; i++) {
+                    float x = mixed[(row + i) * width + channel];
+                    bool asked = chunk + i >= piece.position;
+                    float* out = p.out + (asked ? uint64_t(piece.out_row + (chunk + i - piece.position)) * d_inner + channel : 0);
+                    float y = !asked ? 0.0f : n0 == 0 ? p.d_skip[head] * x : *out;
+                    const float* b = factors + i * 2 * SSD_NUMBERS;
+#pragma unroll
+                    for (uint32_t n = 0; n < SSD_NUMBERS; n++)
+                        if (n < numbers) {
+                            h[n] = fmaf(decay[i], h[n], delta[i] * b[n] * x);
+                            y = fmaf(b[SSD_NUMBERS + n], h[n], y);
+                        }
+                    if (asked) *out = y;
+                }
+            if (rows < SSD_CHUNK) break;
+#pragma unroll
+            for (uint32_t n = 0; n < SSD_NUMBERS; n++) handed_on[n] = h[n];
+            uint32_t last = row_at(run, chunk + SSD_CHUNK - 1);
+            for (; next_save < run.saves_to && p.forest.saves[next_save].row == last; next_save++) save(p.states.at(p.forest.saves[next_save].to));
         }
-        // What the block cuts goes on in the next one.
-        if (run.end_row > p.end_row) save(p.states.at(0), handed_on);
+        // What the block of rows cuts goes on in the next one.
+        if (run.end_row > p.end_row) save(p.states.at(0));
     }
 }

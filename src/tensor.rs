@@ -156,6 +156,13 @@ impl MatrixView<'_> {
         self.stored().1
     }
 
+    /// The weights of output `i` as they are stored, where they lie one after another.
+    pub fn stored_row(&self, i: usize) -> Option<&[u8]> {
+        let bytes = self.inputs() * self.tensor.dtype.size();
+        let first = self.rows.source(i) * bytes;
+        if self.transposed { None } else { self.tensor.bytes.get(first..first + bytes) }
+    }
+
     /// Widens the weights of output `i` into `out` (`inputs` long).
     pub fn widen_row(&self, i: usize, out: &mut [f32]) {
         let (n, k) = self.stored();

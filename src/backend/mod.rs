@@ -261,8 +261,13 @@ pub trait Backend: Send + Sync {
     fn upload(&self, values: &[f32], cols: usize) -> Result<Self::Mat>;
     /// Rows of a matrix to the host, widened to float64.
     fn download(&self, mat: &Self::Mat, rows: Range<usize>) -> Result<Vec<f64>>;
-    /// Packs the weights of a product.
+    /// Packs the weights of a product. Verbs may use them after [`Backend::arrive`].
     fn pack(&self, operand: &Operand) -> Result<Self::Weight>;
+    /// Verbs may use what was packed so far. Where a device copies weights while it computes, this waits for the verbs before, so that weights which were dropped
+    /// have given their memory back.
+    fn arrive(&self) -> Result<()> {
+        Ok(())
+    }
     /// Sends a wave's tables.
     fn tables(&self, wave: &Wave) -> Result<Self::Tables>;
 

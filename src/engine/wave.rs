@@ -55,6 +55,7 @@ impl<B: Backend> Engine<B> {
             // The head first: it is the largest, and in the file it lies mapped while it is packed.
             self.head = Some(self.pack_head()?);
             self.packed = Some(backend.enter(|| spec.layers.iter().map(|l| loader.layer(l)).collect::<Result<_>>())?);
+            backend.arrive()?;
         }
         Ok(())
     }
@@ -109,6 +110,8 @@ impl<B: Backend> Engine<B> {
             for l in 0..self.spec.layers.len() {
                 self.stopped()?;
                 let Some(weights) = next.take() else { break };
+                // The layer before this one is done with, and its weights are dropped.
+                backend.arrive()?;
                 let (done, packed) =
                     rayon::join(|| self.layer(l, &weights, wave, &tables, rooms, trace), || self.spec.layers.get(l + 1).map(|n| loader.layer(n)).transpose());
                 done?;
@@ -117,7 +120,11 @@ impl<B: Backend> Engine<B> {
         }
         match &self.head {
             Some(head) => self.read(head, wave, rooms, trace),
-            None => self.read(&self.pack_head()?, wave, rooms, trace),
+            None => {
+                let head = self.pack_head()?;
+                backend.arrive()?;
+                self.read(&head, wave, rooms, trace)
+            }
         }
     }
 

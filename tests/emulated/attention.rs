@@ -3,12 +3,11 @@
 use super::{Launch, number};
 use emulation::{Memory, Schedule};
 use half::{bf16, f16};
-use hilberg::backend::cuda::{attention, params, tables};
+use hilberg::backend::cuda::attention::{self, WIDTHS, shared_bytes};
+use hilberg::backend::cuda::{params, tables};
 use hilberg::forest::{Cut, Forest, Readout, Run, SpanId, Store, Wave, Waves};
 use std::collections::BTreeMap;
 use std::ops::Range;
-
-const TILE: usize = 64;
 
 #[derive(Clone, Copy)]
 struct Shape {
@@ -155,10 +154,9 @@ fn attend<T: Half>(shape: &Shape, wave: &Wave, stores: &Stores, block: Range<usi
         head_dim: head_dim as u32,
         padding: 0,
     };
-    let width = [64, 96, 128].into_iter().find(|w| *w >= head_dim).unwrap();
+    let width = WIDTHS.into_iter().find(|w| *w >= head_dim).unwrap();
     let names = [format!("forest_attention_{}_{width}", T::NAME), format!("attention_merge_{}", T::NAME)];
-    let shared = 2 * TILE * (width + 8) * 5 + 4 * 2 * TILE;
-    let first: Launch = (&names[0], [work.items.len() as u32, kv_heads as u32, 1], 128, shared);
+    let first: Launch = (&names[0], [work.items.len() as u32, kv_heads as u32, 1], 128, shared_bytes(width));
     let most = work.merges.iter().map(|m| m.rows).max().unwrap_or(0);
     let second: Launch = (&names[1], [work.merges.len() as u32, most, heads as u32], 128, 0);
     let mut launches = vec![(first, bytemuck::bytes_of(&attend))];
@@ -260,6 +258,8 @@ fn shapes_of_heads() {
     let some = &Schedule::ALL[..1];
     check::<bf16>(&Shape { heads: 6, kv_heads: 2, head_dim: 128, window: None, softcap: 0.0, scale: 0.5 }, &forest(), 4096, 4096, some);
     check::<f16>(&Shape { heads: 3, kv_heads: 3, head_dim: 80, window: None, softcap: 5.0, scale: 0.3 }, &forest(), 4096, 77, some);
+    check::<bf16>(&Shape { heads: 2, kv_heads: 1, head_dim: 256, window: None, softcap: 50.0, scale: 0.0625 }, &forest(), 4096, 4096, some);
+    check::<f16>(&Shape { heads: 2, kv_heads: 2, head_dim: 168, window: Some(70), softcap: 0.0, scale: 0.1 }, &forest(), 100, 70, some);
     check::<bf16>(&Shape { heads: 4, kv_heads: 1, head_dim: 40, window: Some(33), softcap: 0.0, scale: 1.0 }, &forest(), 4096, 4096, some);
     check::<bf16>(&Shape { heads: 71, kv_heads: 1, head_dim: 8, window: None, softcap: 0.0, scale: 1.0 }, &forest(), 4096, 4096, &Schedule::ALL[1..2]);
 }

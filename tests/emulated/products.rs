@@ -24,6 +24,7 @@ fn product<B: Backend>(b: &B, (rows, inputs, outputs, epilogue): Case) -> Vec<f6
     let tensor = || Tensor { dtype: Dtype::F32, shape: vec![halves * outputs, inputs], bytes: &bytes };
     let part = |first| MatrixView { tensor: tensor(), transposed: false, rows: RowMap::Range { first, n: outputs } };
     let weight = b.pack(&if halves == 2 { Operand::Gated(part(0), part(outputs)) } else { Operand::Plain(vec![part(0)]) }).unwrap();
+    b.arrive().unwrap();
     let x: Vec<f32> = (0..rows * inputs).map(|i| number(2, i)).collect();
     let x = b.upload(&x, inputs).unwrap();
     let bias = b.upload(&numbers(3, halves * outputs), halves * outputs).unwrap();

@@ -1,26 +1,43 @@
 //! Devices of the CUDA backend for the tests of kernels, models and engine: the emulator, and a GPU where there is one.
 
 use emulation::{Memory, Schedule};
-use hilberg::backend::cuda::{Cuda, Device, Gpu, TensorMap};
+use hilberg::backend::cuda::{Cuda, Device, Fill, Gpu, TensorMap};
 use hilberg::tensor::Dtype;
 use hilberg::{Error, Result};
+use std::sync::{Arc, Mutex};
 
 /// The processor, which plays a GPU under one schedule.
 pub struct Emulated {
     schedule: Schedule,
     /// Whether it has what sm_90a has.
     hopper: bool,
+    /// What is brought comes as late as it may: memory, and what it will hold.
+    brought: Mutex<Vec<(Arc<Memory>, Vec<u8>)>>,
+}
+
+impl Emulated {
+    fn new(schedule: Schedule, hopper: bool) -> Self {
+        Emulated { schedule, hopper, brought: Mutex::default() }
+    }
+}
+
+/// # Safety
+/// No kernel may run meanwhile, and no other copy.
+unsafe fn write(memory: &Memory, at: usize, bytes: &[u8]) {
+    assert!(at + bytes.len() <= memory.bytes().len());
+    // SAFETY: within the memory, by the assertion; nobody else reads or writes it, by the caller.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), (memory.address() as usize + at) as *mut u8, bytes.len()) };
 }
 
 /// The backend on it, with operands of this precision.
 pub fn emulated(schedule: Schedule, precision: Dtype) -> Cuda<Emulated> {
-    Cuda::on(Emulated { schedule, hopper: false }, precision)
+    Cuda::on(Emulated::new(schedule, false), precision)
 }
 
 /// The same with the kernels of sm_90a.
 #[allow(dead_code, reason = "not every test that includes this file has 16-bit operands")]
 pub fn emulated_hopper(schedule: Schedule, precision: Dtype) -> Cuda<Emulated> {
-    Cuda::on(Emulated { schedule, hopper: true }, precision)
+    Cuda::on(Emulated::new(schedule, true), precision)
 }
 
 /// The backend on the first GPU; `None` where there is none, which REQUIRE_CUDA=1 forbids.
@@ -33,26 +50,44 @@ pub fn gpu(precision: Dtype) -> Option<Cuda<Gpu>> {
 }
 
 impl Device for Emulated {
-    type Memory = Memory;
+    type Memory = Arc<Memory>;
 
     fn name(&self) -> String {
         format!("emulated{}, {:?}", if self.hopper { " sm_90a" } else { "" }, self.schedule)
     }
 
-    fn allocate(&self, bytes: usize) -> Result<Memory> {
-        Ok(Memory::new(bytes))
+    fn allocate(&self, bytes: usize) -> Result<Arc<Memory>> {
+        Ok(Arc::new(Memory::new(bytes)))
     }
 
-    fn address(&self, memory: &Memory) -> u64 {
+    fn address(&self, memory: &Arc<Memory>) -> u64 {
         memory.address()
     }
 
-    fn upload(&self, bytes: &[u8], memory: &mut Memory, at: usize) -> Result<()> {
-        memory.bytes_mut()[at..at + bytes.len()].copy_from_slice(bytes);
+    fn upload(&self, bytes: &[u8], memory: &mut Arc<Memory>, at: usize) -> Result<()> {
+        // SAFETY: kernels are done when their launch returns, and what is brought has memory of its own.
+        unsafe { write(memory, at, bytes) };
         Ok(())
     }
 
-    fn download(&self, memory: &Memory, at: usize, bytes: &mut [u8]) -> Result<()> {
+    fn bring(&self, rows: usize, row_bytes: usize, fill: &Fill) -> Result<Arc<Memory>> {
+        let (memory, mut bytes) = (self.allocate(rows * row_bytes)?, vec![0; rows * row_bytes]);
+        let half = rows / 2 * row_bytes;
+        fill(rows / 2..rows, &mut bytes[half..]);
+        fill(0..rows / 2, &mut bytes[..half]);
+        self.brought.lock().unwrap().push((memory.clone(), bytes));
+        Ok(memory)
+    }
+
+    fn arrive(&self) -> Result<()> {
+        for (memory, bytes) in self.brought.lock().unwrap().drain(..) {
+            // SAFETY: as for uploads.
+            unsafe { write(&memory, 0, &bytes) };
+        }
+        Ok(())
+    }
+
+    fn download(&self, memory: &Arc<Memory>, at: usize, bytes: &mut [u8]) -> Result<()> {
         bytes.copy_from_slice(&memory.bytes()[at..at + bytes.len()]);
         Ok(())
     }

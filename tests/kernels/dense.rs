@@ -72,6 +72,7 @@ impl Case for Linear {
             false => Operand::Plain(vec![half(0, cut), half(cut, self.outputs - cut)]),
         };
         let weight = b.pack(&operand).unwrap();
+        b.arrive().unwrap();
         let bias = self.bias.then(|| b.upload(&self.bias(), self.wide()).unwrap());
         let x = if self.rows == 0 { b.mat(0, self.stride()).unwrap() } else { b.upload(&self.x(), self.stride()).unwrap() };
         let mut out = b.upload(&self.out(), self.outputs).unwrap();
@@ -340,6 +341,7 @@ impl Case for Head {
     fn run<B: Backend>(&self, b: &B) -> Vec<f64> {
         let w = Stored::new(&self.weights(), self.inputs, Dtype::F32);
         let weight = b.pack(&Operand::Plain(vec![MatrixView { tensor: w.tensor(), transposed: false, rows: RowMap::All }])).unwrap();
+        b.arrive().unwrap();
         let bias = self.bias.then(|| b.upload(&uniform(15, self.vocab, 1.0), self.vocab).unwrap());
         let x = if self.rows == 0 { b.mat(0, self.inputs).unwrap() } else { b.upload(&self.x(), self.inputs).unwrap() };
         let ((ptr, targets), mut out) = (self.targets(), Vec::new());
@@ -432,6 +434,7 @@ impl Case for Greedy {
     fn run<B: Backend>(&self, b: &B) -> Vec<f64> {
         let w = Stored::new(&self.weights(), self.inputs, Dtype::F32);
         let weight = b.pack(&Operand::Plain(vec![MatrixView { tensor: w.tensor(), transposed: false, rows: RowMap::All }])).unwrap();
+        b.arrive().unwrap();
         let bias = self.bias.then(|| b.upload(&vec![1.0; self.vocab], self.vocab).unwrap());
         let x = b.upload(&Greedy::whole(21, self.rows * self.inputs), self.inputs).unwrap();
         let ptr: Vec<u32> = (0..=self.rows).map(|r| (r * self.vocab) as u32).collect();

@@ -133,9 +133,14 @@ impl<L: Layer> Case for Forked<'_, L> {
 
 /// All walks against the truth and, bit by bit, against the first.
 fn hold_forked(name: &str, layer: &impl Layer) {
+    hold_forked_in(devices(), name, layer, Dtype::F32);
+}
+
+/// As [`hold_in`].
+fn hold_forked_in(devices: &[[Cpu; 2]], name: &str, layer: &impl Layer, precision: Dtype) {
     let mut first = None;
     for walk in WALKS {
-        let got = hold(&Forked(name, layer, walk));
+        let got = hold_in(devices, &Forked(name, layer, walk), precision);
         let first = first.get_or_insert_with(|| got.clone());
         for (a, b) in first.iter().zip(&got) {
             assert!(same_bits(a, b), "{name}: {walk:?} differs from {:?}", WALKS[0]);
@@ -342,6 +347,8 @@ struct Ssd {
     groups: usize,
     d_state: usize,
     absolute: bool,
+    /// Half a unit in the last place of 1 of what is multiplied; float32's for float32.
+    rounding: f64,
 }
 
 impl Layer for Ssd {
@@ -382,19 +389,34 @@ impl Layer for Ssd {
         b.download(&out, 0..block.len()).unwrap()
     }
     /// As the scan; besides, decays within a chunk are differences of cumulated sums, each off by γ(chunk) times its size, and x, B and C come
-    /// out of a convolution: its rounding relative to silu of the absolute sum is at most 2 · 1.13 · (K + 18) u each.
+    /// out of a convolution: its rounding relative to silu of the absolute sum is at most 2 · 1.13 · (K + 18) u each. Where operands are rounded, a term of the longest
+    /// kind has C, S, B, x and Δ x e^… rounded once each.
     fn budget(&self, _: &[f64]) -> Vec<f64> {
         let whole = Ssd { absolute: true, ..*self };
         let most = Forked("", &whole, WALKS[0]).run(&Reference);
         let chunk = SSD_CHUNK as f64;
         let conv = 3.0 * 2.0 * 1.13 * 22.0;
-        most.iter().map(|m| m * U * (LONGEST * (8.0 + 8.0 * STEP) + 2.0 * chunk * chunk * STEP + conv + self.d_state as f64 + 64.0)).collect()
+        let float32 = U * (LONGEST * (8.0 + 8.0 * STEP) + 2.0 * chunk * chunk * STEP + conv + self.d_state as f64 + 64.0);
+        let rounded = if self.rounding > U { (1.0 + self.rounding).powi(5) - 1.0 } else { 0.0 };
+        most.iter().map(|m| m * (float32 + rounded)).collect()
     }
 }
 
 #[test]
 fn duals() {
     for (heads, head_dim, groups, d_state) in [(1, 1, 1, 1), (2, 8, 1, 16), (4, 5, 2, 7), (3, 16, 3, 33)] {
-        hold_forked("dual", &Ssd { heads, head_dim, groups, d_state, absolute: false });
+        hold_forked("dual", &Ssd { heads, head_dim, groups, d_state, absolute: false, rounding: U });
+    }
+}
+
+/// In tensor cores: heads in more than one slice, states of each width that there is a kernel for, several groups; and sizes that they do not take.
+#[test]
+fn duals_in_16_bits() {
+    for (precision, rounding) in [(Dtype::Bf16, 1.0 / 256.0), (Dtype::F16, 1.0 / 2048.0)] {
+        for (heads, head_dim, groups, d_state) in [(2, 8, 1, 16), (2, 72, 2, 72), (1, 16, 1, 136), (3, 5, 1, 7)] {
+            if precision == Dtype::Bf16 || d_state == 16 {
+                hold_forked_in(&[], "dual", &Ssd { heads, head_dim, groups, d_state, absolute: false, rounding }, precision);
+            }
+        }
     }
 }

@@ -10,7 +10,6 @@ use crate::error::{Error, Result};
 use crate::forest::Wave;
 use crate::tensor::Dtype;
 use std::ops::Range;
-use std::sync::Arc;
 
 /// Queries of an item: rows × heads that share a key-value head.
 const QUERIES: u32 = 64;
@@ -73,7 +72,13 @@ pub fn work(wave: &Wave, block: Range<usize>, group: usize, window: Option<usize
 }
 
 /// Widths of the heads that `forest_attention_T_D` is compiled for.
-const WIDTHS: [usize; 3] = [64, 96, 128];
+pub const WIDTHS: [usize; 5] = [64, 96, 128, 192, 256];
+
+/// Bytes of shared memory of `forest_attention_T_D`: queries, and two tiles of keys and of values, in rows of 16 bytes more than a head; where two tiles' rows lie.
+pub fn shared_bytes(width: usize) -> usize {
+    let keys = if width > 128 { 32 } else { 64 };
+    (QUERIES as usize + 4 * keys) * (width + 8) * 2 + 2 * keys * 4
+}
 
 /// Work of some rows of a block, on a device.
 pub(super) struct Sent<D: Device> {
@@ -175,7 +180,7 @@ impl<D: Device> Cuda<D> {
     ) -> Result<()> {
         let name = out.dtype.name();
         let (group, part_rows) = (op.heads / op.kv_heads, PART_BYTES / (op.heads * (op.head_dim + 2) * 4));
-        let plan = on.tables.plan(&(block.clone(), group, op.window, part_rows), || {
+        let plan = on.tables.plans.get(&(block.clone(), group, op.window, part_rows), || {
             let all = launches(on.wave, block.clone(), group, op.window, part_rows).into_iter();
             all.map(|of| Ok(Sent { items: sent(&self.device, &of.items)?, merges: sent(&self.device, &of.merges)?, of })).collect()
         })?;
@@ -201,9 +206,7 @@ impl<D: Device> Cuda<D> {
                 scale: op.scale,
                 softcap: op.softcap.unwrap_or(0.0),
             };
-            // Queries, and two tiles of keys and of values, in rows of 16 bytes more than a head; where two tiles' rows lie.
-            let shared = (QUERIES as usize + 4 * 64) * (width + 8) * 2 + 2 * 64 * 4;
-            self.launch(&format!("forest_attention_{name}_{width}"), [all.len(), op.kv_heads, 1], 128, shared, &params)?;
+            self.launch(&format!("forest_attention_{name}_{width}"), [all.len(), op.kv_heads, 1], 128, shared_bytes(width), &params)?;
             let merge = params::AttentionMergeAll {
                 merges: self.device.address(merges),
                 parts: self.device.address(&parts),
@@ -224,9 +227,6 @@ impl<D: Device> Cuda<D> {
 fn store_rows<D: Device>(op: &AttentionOp, history: &History<Mat<D>>) -> [u64; 2] {
     [history.wave.rows, history.resident.rows].map(|r| (r / op.kv_heads) as u64)
 }
-
-/// Plans of a wave's blocks, each made once for all layers alike.
-pub(super) type Plans<D> = Vec<(PlanKey, Arc<Vec<Sent<D>>>)>;
 
 #[cfg(test)]
 mod tests {

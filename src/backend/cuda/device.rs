@@ -1,11 +1,15 @@
 //! Where kernels run: a GPU, or in tests the processor.
 
 use crate::error::Result;
+use std::ops::Range;
 
 /// What a kernel of sm_90a copies boxes from: rows of 16-bit numbers, as the device encodes them.
 #[repr(C, align(128))]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct TensorMap(pub [u64; 16]);
+
+/// Writes these rows' bytes.
+pub type Fill<'a> = dyn Fn(Range<usize>, &mut [u8]) + Sync + 'a;
 
 /// A device with memory of its own. Work that is handed over is done in order.
 pub trait Device: Send + Sync {
@@ -29,6 +33,20 @@ pub trait Device: Send + Sync {
     /// # Errors
     /// The device fails.
     fn upload(&self, bytes: &[u8], memory: &mut Self::Memory, at: usize) -> Result<()>;
+
+    /// Memory of `rows` rows of `row_bytes` bytes each, which `fill` writes, some rows at a time and several at once. They are copied beside the work that was handed over:
+    /// kernels may read them after [`Device::arrive`].
+    ///
+    /// # Errors
+    /// There is not so much left, or the device fails.
+    fn bring(&self, rows: usize, row_bytes: usize, fill: &Fill) -> Result<Self::Memory>;
+
+    /// Work that is handed over from now on begins once everything is there that was brought before. Waits for the work that was handed over before, so that memory which was
+    /// dropped is free.
+    ///
+    /// # Errors
+    /// The device fails.
+    fn arrive(&self) -> Result<()>;
 
     /// Copies bytes back, once all work handed over before is done.
     ///

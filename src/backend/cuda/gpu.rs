@@ -1,14 +1,16 @@
 //! A GPU, by NVIDIA's driver: the [`Device`] that the program computes on.
 //!
 //! All work goes to one stream, so it is done in order. Memory is the stream's, too: what is dropped is given back after what was handed over before, and a pool
-//! keeps it for the next. Copies to the device go through pinned memory, half of which is filled while the other half is on its way.
+//! keeps it for the next. Copies to the device go through pinned memory, half of which is filled while the other half is on its way. Weights are copied on a stream of
+//! their own, beside the work.
 
 use super::BINARIES;
-use super::device::{Device, TensorMap};
+use super::device::{Device, Fill, TensorMap};
 use super::driver::{Absent, devices};
 use crate::error::{Error, OneLine, Result, caught};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
+use rayon::prelude::*;
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +29,8 @@ pub struct Gpu {
 pub struct GpuMemory {
     held: Arc<Held>,
     address: sys::CUdeviceptr,
+    /// Whether it was filled beside the work.
+    brought: bool,
 }
 
 /// What goes when the last of its memory does.
@@ -37,9 +41,13 @@ struct Held {
     hopper: bool,
     context: sys::CUcontext,
     stream: sys::CUstream,
+    /// On which weights are copied, and the event that the work waits for when they must be there.
+    copies: sys::CUstream,
+    copied: sys::CUevent,
     modules: Vec<sys::CUmodule>,
     kernels: Mutex<HashMap<String, Kernel>>,
-    stages: Mutex<Stages>,
+    /// Of the stream of work, and of that of copies.
+    stages: [Mutex<Stages>; 2],
 }
 
 #[derive(Clone, Copy)]
@@ -53,6 +61,57 @@ struct Stages {
     memory: *mut u8,
     free: [sys::CUevent; 2],
     next: usize,
+}
+
+impl Default for Stages {
+    fn default() -> Self {
+        Stages { memory: std::ptr::null_mut(), free: [std::ptr::null_mut(); 2], next: 0 }
+    }
+}
+
+impl Stages {
+    /// # Safety
+    /// The device's context must be the thread's.
+    unsafe fn make(&mut self) -> Result<(), DriverError> {
+        // SAFETY: asks for memory and for events, which this holds until they are given back.
+        self.memory = unsafe { result::malloc_host(2 * STAGE, 0) }?.cast();
+        for free in &mut self.free {
+            *free = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)?;
+        }
+        Ok(())
+    }
+
+    /// Copies up to [`STAGE`] bytes that `fill` writes, on a stream.
+    ///
+    /// # Safety
+    /// The context must be the thread's, and the memory at the address so large.
+    unsafe fn copy(&mut self, bytes: usize, fill: impl FnOnce(&mut [u8]), address: sys::CUdeviceptr, stream: sys::CUstream) -> Result<(), DriverError> {
+        let half = self.next;
+        self.next = 1 - half;
+        // SAFETY: the half is free once its event has come; the copy stays within it and, by the caller's word, within the memory.
+        unsafe {
+            result::event::synchronize(self.free[half])?;
+            let stage = std::slice::from_raw_parts_mut(self.memory.add(half * STAGE), bytes);
+            fill(stage);
+            result::memcpy_htod_async(address, stage, stream)?;
+            result::event::record(self.free[half], stream)
+        }
+    }
+
+    /// # Safety
+    /// The context must be the thread's, and no copy under way.
+    unsafe fn give_back(&mut self) {
+        // What fails while it goes cannot be mended.
+        // SAFETY: each is given back once.
+        unsafe {
+            for free in self.free.into_iter().filter(|e| !e.is_null()) {
+                let _ = result::event::destroy(free);
+            }
+            if !self.memory.is_null() {
+                let _ = result::free_host(self.memory.cast());
+            }
+        }
+    }
 }
 
 // SAFETY: handles of the driver may be used by any thread whose current context is theirs, which every use sets first; the pinned memory is behind a lock.
@@ -89,11 +148,14 @@ impl Gpu {
             let gpu = Gpu { held: Arc::new(Held::new(ordinal, found.capability)?) };
             let mut memory = gpu.allocate(4)?;
             gpu.upload(&[1, 2, 3, 4], &mut memory, 0)?;
-            let mut back = [0; 4];
-            gpu.download(&memory, 0, &mut back)?;
+            let brought = gpu.bring(1, 4, &|_, to| to.copy_from_slice(&[5, 6, 7, 8]))?;
+            gpu.arrive()?;
+            let mut back = [[0; 4]; 2];
+            gpu.download(&memory, 0, &mut back[0])?;
+            gpu.download(&brought, 0, &mut back[1])?;
             gpu.held.kernel("head_combine", USUAL_SHARED + 1)?;
             gpu.tensor_map(gpu.address(&gpu.allocate(16)?), 8, 1, 8)?;
-            if back == [1, 2, 3, 4] { Ok(gpu) } else { Err(Error::input(format!("cuda:{ordinal} gives other bytes back than it was given"))) }
+            if back == [[1, 2, 3, 4], [5, 6, 7, 8]] { Ok(gpu) } else { Err(Error::input(format!("cuda:{ordinal} gives other bytes back than it was given"))) }
         });
         tried.map_err(|why| absent(&Absent::Fails(why)))?
     }
@@ -121,12 +183,17 @@ impl Held {
             hopper: false,
             context,
             stream: std::ptr::null_mut(),
+            copies: std::ptr::null_mut(),
+            copied: std::ptr::null_mut(),
             modules: Vec::new(),
             kernels: Mutex::default(),
-            stages: Mutex::new(Stages { memory: std::ptr::null_mut(), free: [std::ptr::null_mut(); 2], next: 0 }),
+            stages: Default::default(),
         };
         held.enter()?;
-        held.stream = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(&say)?;
+        for stream in [&mut held.stream, &mut held.copies] {
+            *stream = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(&say)?;
+        }
+        held.copied = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING).map_err(&say)?;
         // SAFETY: the pool is the device's; the attribute is a number of 64 bits.
         unsafe {
             let pool = result::device::get_default_mem_pool(device).map_err(&say)?;
@@ -147,13 +214,10 @@ impl Held {
         // SAFETY: a function of a loaded module.
         let written_for = unsafe { result::function::get_function_attribute(held.find("linear_bf16_90")?, version) }.map_err(&say)?;
         held.hopper = capability == (9, 0) && written_for == 90;
-        let mut stages = lock(&held.stages);
-        // SAFETY: asks for memory and for events, which this holds until it goes.
-        unsafe { stages.memory = result::malloc_host(2 * STAGE, 0).map_err(&say)?.cast() };
-        for free in &mut stages.free {
-            *free = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING).map_err(&say)?;
+        for stages in &held.stages {
+            // SAFETY: the context was entered above.
+            unsafe { lock(stages).make() }.map_err(&say)?;
         }
-        drop(stages);
         Ok(held)
     }
 
@@ -183,11 +247,35 @@ impl Held {
 
     /// Gives back what the pool keeps for later.
     fn trim(&self) -> Result<(), DriverError> {
-        // SAFETY: the stream and the device's pool live as long as this.
+        // SAFETY: the streams and the device's pool live as long as this.
         unsafe {
+            result::stream::synchronize(self.copies)?;
             result::stream::synchronize(self.stream)?;
             result::mem_pool::trim_to(result::device::get_default_mem_pool(self.device)?, 0)
         }
+    }
+
+    /// The stream of work goes on once that of copies has come as far as it is now.
+    fn wait_for_copies(&self) -> Result<(), DriverError> {
+        // SAFETY: the streams and the event live as long as this.
+        unsafe {
+            result::event::record(self.copied, self.copies)?;
+            result::stream::wait_event(self.stream, self.copied, sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT)
+        }
+    }
+
+    /// So many bytes, of which nothing is known, for what comes next on a stream.
+    fn room(self: &Arc<Self>, bytes: usize, brought: bool) -> Result<GpuMemory> {
+        let stream = if brought { self.copies } else { self.stream };
+        // SAFETY: the stream lives as long as the memory does.
+        let ask = || unsafe { result::malloc_async(stream, bytes.max(1)) };
+        let full = |e: &DriverError| e.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY;
+        let asked = ask().or_else(|e| if full(&e) && self.trim().is_ok() { ask() } else { Err(e) });
+        let address = asked.map_err(|e| match e.0 {
+            sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => Error::input(format!("the GPU has no {} MiB left; give --memory less", bytes.div_ceil(1 << 20))),
+            _ => failed("asking for memory")(e),
+        })?;
+        Ok(GpuMemory { held: self.clone(), address, brought })
     }
 
     fn find(&self, name: &str) -> Result<sys::CUfunction> {
@@ -203,25 +291,21 @@ impl Drop for Held {
         if self.enter().is_err() {
             return;
         }
-        let stages = self.stages.get_mut().unwrap_or_else(PoisonError::into_inner);
         // What fails while it goes cannot be mended.
-        // SAFETY: nothing uses the stream any more, whose work is waited for; everything is given back once.
+        // SAFETY: nothing uses the streams any more, whose work is waited for; everything is given back once.
         unsafe {
-            if !self.stream.is_null() {
-                let _ = result::stream::synchronize(self.stream);
+            let streams = [self.copies, self.stream].into_iter().filter(|s| !s.is_null());
+            streams.clone().for_each(|stream| _ = result::stream::synchronize(stream));
+            for stages in &mut self.stages {
+                stages.get_mut().unwrap_or_else(PoisonError::into_inner).give_back();
             }
-            for free in stages.free.into_iter().filter(|e| !e.is_null()) {
-                let _ = result::event::destroy(free);
-            }
-            if !stages.memory.is_null() {
-                let _ = result::free_host(stages.memory.cast());
+            if !self.copied.is_null() {
+                let _ = result::event::destroy(self.copied);
             }
             for module in &self.modules {
                 let _ = result::module::unload(*module);
             }
-            if !self.stream.is_null() {
-                let _ = result::stream::destroy(self.stream);
-            }
+            streams.for_each(|stream| _ = result::stream::destroy(stream));
             let _ = result::primary_ctx::release(self.device);
         }
     }
@@ -229,8 +313,9 @@ impl Drop for Held {
 
 impl Drop for GpuMemory {
     fn drop(&mut self) {
-        if self.held.enter().is_ok() {
-            // SAFETY: allocated on this stream, given back once, after the work that was handed over before.
+        // What nobody waited for may still be on its way.
+        if self.held.enter().is_ok() && (!self.brought || self.held.wait_for_copies().is_ok()) {
+            // SAFETY: allocated on a stream that this one has waited for, given back once, after the work that was handed over before.
             let _ = unsafe { result::free_async(self.address, self.held.stream) };
         }
     }
@@ -246,18 +331,9 @@ impl Device for Gpu {
 
     fn allocate(&self, bytes: usize) -> Result<GpuMemory> {
         self.held.enter()?;
-        let most = bytes.max(1);
-        // SAFETY: the stream lives as long as the memory does.
-        let ask = || unsafe { result::malloc_async(self.held.stream, most) };
-        let full = |e: &DriverError| e.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY;
-        let asked = ask().or_else(|e| if full(&e) && self.held.trim().is_ok() { ask() } else { Err(e) });
-        let address = asked.map_err(|e| match e.0 {
-            sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => Error::input(format!("the GPU has no {} MiB left; give --memory less", bytes.div_ceil(1 << 20))),
-            _ => failed("asking for memory")(e),
-        })?;
-        let memory = GpuMemory { held: self.held.clone(), address };
+        let memory = self.held.room(bytes, false)?;
         // SAFETY: as many bytes as were just given.
-        unsafe { result::memset_d8_async(address, 0, most, self.held.stream) }.map_err(failed("clearing memory"))?;
+        unsafe { result::memset_d8_async(memory.address, 0, bytes.max(1), self.held.stream) }.map_err(failed("clearing memory"))?;
         Ok(memory)
     }
 
@@ -267,21 +343,42 @@ impl Device for Gpu {
 
     fn upload(&self, bytes: &[u8], memory: &mut GpuMemory, at: usize) -> Result<()> {
         self.held.enter()?;
-        let say = failed("copying to the device");
-        let mut stages = lock(&self.held.stages);
+        let mut stages = lock(&self.held.stages[0]);
         for (i, some) in bytes.chunks(STAGE).enumerate() {
-            let half = stages.next;
-            stages.next = 1 - half;
-            // SAFETY: the half is free once its event has come; both copies stay within it and, by the caller's sizes, within the memory.
-            unsafe {
-                result::event::synchronize(stages.free[half]).map_err(&say)?;
-                let stage = std::slice::from_raw_parts_mut(stages.memory.add(half * STAGE), some.len());
-                stage.copy_from_slice(some);
-                result::memcpy_htod_async(memory.address + (at + i * STAGE) as u64, stage, self.held.stream).map_err(&say)?;
-                result::event::record(stages.free[half], self.held.stream).map_err(&say)?;
-            }
+            let address = memory.address + (at + i * STAGE) as u64;
+            // SAFETY: the context was entered; the caller's sizes lie within the memory.
+            unsafe { stages.copy(some.len(), |to| to.copy_from_slice(some), address, self.held.stream) }.map_err(failed("copying to the device"))?;
         }
         Ok(())
+    }
+
+    fn bring(&self, rows: usize, row_bytes: usize, fill: &Fill) -> Result<GpuMemory> {
+        self.held.enter()?;
+        let memory = self.held.room(rows * row_bytes, true)?;
+        if row_bytes > STAGE {
+            return Err(Error::input(format!("a row of weights has {row_bytes} bytes; on CUDA at most {STAGE}")));
+        }
+        // Enough for a processor to be worth waking.
+        let few = ((256 << 10) / row_bytes.max(1)).max(1);
+        let mut stages = lock(&self.held.stages[1]);
+        for first in (0..rows).step_by((STAGE / row_bytes.max(1)).max(1)) {
+            let some = first..rows.min(first + STAGE / row_bytes.max(1));
+            let write = |to: &mut [u8]| {
+                let pieces = to.par_chunks_mut((few * row_bytes).max(1)).zip(some.clone().into_par_iter().step_by(few));
+                pieces.for_each(|(to, row)| fill(row..some.end.min(row + few), to));
+            };
+            let address = memory.address + (first * row_bytes) as u64;
+            // SAFETY: the context was entered; the rows lie within the memory.
+            unsafe { stages.copy(some.len() * row_bytes, write, address, self.held.copies) }.map_err(failed("copying weights to the device"))?;
+        }
+        Ok(memory)
+    }
+
+    fn arrive(&self) -> Result<()> {
+        self.held.enter()?;
+        // SAFETY: the stream lives as long as this.
+        let waited = unsafe { result::stream::synchronize(self.held.stream) };
+        waited.and_then(|()| self.held.wait_for_copies()).map_err(failed("computing"))
     }
 
     fn download(&self, memory: &GpuMemory, at: usize, bytes: &mut [u8]) -> Result<()> {

@@ -39,11 +39,12 @@ pub(super) fn padded(numbers: usize, dtype: Dtype) -> usize {
 }
 
 /// Numbers as a device has them.
-pub(super) fn narrowed(values: &[f32], dtype: Dtype) -> Vec<u8> {
+pub(super) fn narrow(values: &[f32], dtype: Dtype, to: &mut [u8]) {
+    let pairs = |to: &mut [u8], bits: fn(f32) -> [u8; 2]| to.chunks_exact_mut(2).zip(values).for_each(|(to, v)| to.copy_from_slice(&bits(*v)));
     match dtype {
-        Dtype::F32 => bytemuck::cast_slice(values).to_vec(),
-        Dtype::Bf16 => values.iter().flat_map(|v| half::bf16::from_f32(*v).to_le_bytes()).collect(),
-        Dtype::F16 => values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect(),
+        Dtype::F32 => to.copy_from_slice(bytemuck::cast_slice(values)),
+        Dtype::Bf16 => pairs(to, |v| half::bf16::from_f32(v).to_le_bytes()),
+        Dtype::F16 => pairs(to, |v| half::f16::from_f32(v).to_le_bytes()),
     }
 }
 

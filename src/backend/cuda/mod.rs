@@ -10,10 +10,12 @@ mod gpu;
 mod mat;
 pub mod params;
 mod products;
+mod scan;
+mod ssd;
 pub mod tables;
 mod twin;
 
-pub use device::{Device, TensorMap};
+pub use device::{Device, Fill, TensorMap};
 pub use driver::{Absent, Found, devices};
 pub use gpu::{Gpu, GpuMemory};
 pub use mat::{Mat, Weight};

@@ -1,11 +1,13 @@
 //! What kernels are handed: each struct has a twin in `kernels/`, field by field, whose size is asserted there. Addresses are of device memory.
 
-use super::tables::{Forest, States, Stores};
+use super::tables::Forest;
 use bytemuck::{Pod, Zeroable};
 
 mod products;
+mod scans;
 
 pub use products::{Head, Head90, HeadCombine, Linear, Linear90, Narrow};
+pub use scans::{Conv, ConvTile, Scan, Ssd, SsdChunk, SsdGram, SsdPiece, SsdRows};
 
 /// Widest window of a convolution.
 pub const MOST_TAPS: usize = 8;
@@ -160,110 +162,6 @@ pub struct Keep {
     pub width: u32,
     /// 0.
     pub padding: u32,
-}
-
-/// `conv_f32` in `kernels/causal_conv.cu`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-pub struct Conv {
-    /// Tables.
-    pub forest: Forest,
-    /// `[rows, history]` float32.
-    pub stores: Stores,
-    /// Weights.
-    pub taps: Taps,
-    /// `[rows, width]` float32: written.
-    pub out: u64,
-    /// The wave's row that is the first of out.
-    pub first_row: u32,
-    /// Channels.
-    pub width: u32,
-    /// Columns of a history row.
-    pub history: u32,
-    /// 0.
-    pub padding: u32,
-}
-
-/// `scan_f32` in `kernels/selective_scan.cu`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-pub struct Scan {
-    /// Tables.
-    pub forest: Forest,
-    /// `[d_state, d_inner]` float32 each.
-    pub states: States,
-    /// `[rows, d_inner]` float32.
-    pub x: u64,
-    /// Likewise, before the softplus.
-    pub dt: u64,
-    /// B of the first row; C follows it.
-    pub bc: u64,
-    /// The gate of the first row.
-    pub z: u64,
-    /// `[d_inner, d_state]` float32.
-    pub a_log: u64,
-    /// `[d_inner]` float32.
-    pub d_skip: u64,
-    /// `[rows, d_inner]` float32: written.
-    pub out: u64,
-    /// The wave's row that is the first of out.
-    pub first_row: u32,
-    /// The one after the last.
-    pub end_row: u32,
-    /// The run of the first row.
-    pub first_run: u32,
-    /// Channels.
-    pub d_inner: u32,
-    /// Numbers of a channel's state.
-    pub d_state: u32,
-    /// From one row of B to the next.
-    pub bc_stride: u32,
-    /// Likewise.
-    pub z_stride: u32,
-    /// Of z.
-    pub act: u32,
-}
-
-/// `ssd_f32` in `kernels/ssd.cu`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-pub struct Ssd {
-    /// Tables.
-    pub forest: Forest,
-    /// `[rows, history]` float32: x, B, C, dt.
-    pub stores: Stores,
-    /// `[heads · head_dim, d_state]` float32 each.
-    pub states: States,
-    /// Over x, B and C.
-    pub taps: Taps,
-    /// `[heads]` float32.
-    pub dt_bias: u64,
-    /// Likewise.
-    pub a_log: u64,
-    /// Likewise.
-    pub d_skip: u64,
-    /// `[rows, heads · head_dim]` float32: written.
-    pub out: u64,
-    /// The wave's row that is the first of out.
-    pub first_row: u32,
-    /// The one after the last.
-    pub end_row: u32,
-    /// The run of the first row.
-    pub first_run: u32,
-    /// Heads.
-    pub heads: u32,
-    /// Width of a head, at most 256.
-    pub head_dim: u32,
-    /// Groups that share B and C.
-    pub groups: u32,
-    /// State size.
-    pub d_state: u32,
-    /// Columns of a history row.
-    pub history: u32,
-    /// Bounds of Δ.
-    pub dt_least: f32,
-    /// Likewise.
-    pub dt_most: f32,
 }
 
 /// `attention_K_T` in `kernels/plain_attention.cu`.

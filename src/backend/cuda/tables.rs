@@ -1,10 +1,13 @@
 //! A wave's tables as kernels read them.
 
-use super::attention::{PlanKey, Plans, Sent};
+use super::attention::{self, PlanKey};
 use super::device::Device;
+use super::scan::Paths;
+use super::ssd;
 use crate::error::Result;
 use crate::forest::{StateRef, Store, Wave};
 use bytemuck::{Pod, Zeroable};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// No row, no state.
@@ -138,7 +141,31 @@ pub struct Tables<D: Device> {
     pub positions: D::Memory,
     /// [`KeptRows`].
     pub keeps: D::Memory,
-    plans: Mutex<Plans<D>>,
+    /// What attention, convolutions and scans go by.
+    pub(super) plans: Plans<PlanKey, Vec<attention::Sent<D>>>,
+    pub(super) paths: Plans<Range<usize>, Paths<D>>,
+    pub(super) duals: Plans<Range<usize>, Vec<ssd::Sent<D>>>,
+}
+
+/// Work of a wave's blocks, made where no layer came with the same before.
+pub(super) struct Plans<K, V>(Mutex<Vec<(K, Arc<V>)>>);
+
+impl<K, V> Default for Plans<K, V> {
+    fn default() -> Self {
+        Plans(Mutex::default())
+    }
+}
+
+impl<K: Clone + PartialEq, V> Plans<K, V> {
+    pub(super) fn get(&self, key: &K, make: impl FnOnce() -> Result<V>) -> Result<Arc<V>> {
+        let mut plans = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, plan)) = plans.iter().find(|(of, _)| of == key) {
+            return Ok(plan.clone());
+        }
+        let plan = Arc::new(make()?);
+        plans.push((key.clone(), plan.clone()));
+        Ok(plan)
+    }
 }
 
 impl<D: Device> Tables<D> {
@@ -153,19 +180,10 @@ impl<D: Device> Tables<D> {
             memory: [sent(device, &runs)?, sent(device, &segments)?, sent(device, &saves)?, sent(device, &run_of_row)?],
             positions: sent(device, &wave.positions)?,
             keeps: sent(device, &keeps)?,
-            plans: Mutex::new(Vec::new()),
+            plans: Plans::default(),
+            paths: Plans::default(),
+            duals: Plans::default(),
         })
-    }
-
-    /// The attention of a block of the wave: `make` is asked where no layer came with the same before.
-    pub(super) fn plan(&self, key: &PlanKey, make: impl FnOnce() -> Result<Vec<Sent<D>>>) -> Result<Arc<Vec<Sent<D>>>> {
-        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, plan)) = plans.iter().find(|(of, _)| of == key) {
-            return Ok(plan.clone());
-        }
-        let plan = Arc::new(make()?);
-        plans.push((key.clone(), plan.clone()));
-        Ok(plan)
     }
 
     /// Where they lie.

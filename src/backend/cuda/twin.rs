@@ -1,11 +1,11 @@
 //! The verbs on a device. Products and attention take operands of 32 or 16 bits and sum in float32; everything else is float32.
 
 use super::device::Device;
-use super::mat::{Mat, Weight, narrowed, padded, widened};
-use super::params::{self, MOST_TAPS};
-use super::tables::{States as DeviceStates, Stores, Tables, sent};
+use super::mat::{Mat, Weight, narrow, padded, widened};
+use super::params;
+use super::tables::{Stores, Tables, sent};
 use crate::backend::{Act, AttentionOp, Backend, ConvOp, Epilogue, GateOp, HeadOp, History, Needs, NormOp, OnDevice, Operand, RotaryOp, ScanOp, SsdOp, States};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::forest::{TokenId, Wave};
 use crate::tensor::{Dtype, Tensor};
 use bytemuck::Pod;
@@ -13,8 +13,6 @@ use std::ops::Range;
 
 /// Rows of a block: enough to fill a device.
 const BLOCK_ROWS: usize = 8192;
-/// Widest head of `ssd_f32`.
-const MOST_SSD_DIM: usize = 256;
 
 /// A device with its verbs.
 pub struct Cuda<D: Device> {
@@ -58,17 +56,6 @@ impl<D: Device> Cuda<D> {
         Stores { of: [self.at(history.wave, 0, 0), self.at(history.resident, 0, 0)] }
     }
 
-    fn states(&self, states: &States<Mat<D>>, size: usize) -> DeviceStates {
-        DeviceStates { of: [self.at(states.wave, 0, 0), self.at(states.resident, 0, 0)], size: size as u64 }
-    }
-
-    fn taps(&self, op: &ConvOp<Mat<D>>) -> Result<params::Taps> {
-        if op.taps > MOST_TAPS {
-            return Err(Error::input(format!("the convolution is {} wide; on CUDA at most {MOST_TAPS}", op.taps)));
-        }
-        Ok(params::Taps { weight: self.at(op.weight, 0, 0), bias: self.or_null(op.bias), taps: op.taps as u32, act: act(op.act) })
-    }
-
     fn zeros(&self, rows: usize, cols: usize, dtype: Dtype) -> Result<Mat<D>> {
         Ok(Mat { memory: self.device.allocate(dtype.size() * rows * cols)?, rows, cols, dtype })
     }
@@ -87,11 +74,6 @@ impl<D: Device> Cuda<D> {
         // dropped is given back only after what was handed over before.
         unsafe { self.device.launch(kernel, grid, threads, shared, bytemuck::bytes_of(params)) }
     }
-}
-
-/// The run that holds a wave's row.
-fn run_of(wave: &Wave, row: usize) -> u32 {
-    wave.runs.partition_point(|r| r.rows.end as usize <= row) as u32
 }
 
 fn norm<D: Device>(this: &Cuda<D>, op: &NormOp<Mat<D>>, x: &Mat<D>, which: u64, first: usize, rows: usize, out: &mut Mat<D>) -> Result<()> {
@@ -131,7 +113,7 @@ impl<D: Device> Backend for Cuda<D> {
     }
 
     fn scratch_bytes(&self, needs: &Needs) -> usize {
-        self.product_bytes(needs) + self.attention_bytes(needs)
+        self.product_bytes(needs) + self.attention_bytes(needs) + needs.ssd.map_or(0, |sizes| self.ssd_bytes(&sizes))
     }
 
     fn mat(&self, rows: usize, cols: usize) -> Result<Mat<D>> {
@@ -168,14 +150,30 @@ impl<D: Device> Backend for Cuda<D> {
         let inputs = parts.first().map_or(0, |p| p.inputs());
         let rows: usize = parts.iter().map(|p| p.outputs()).sum();
         let dtype = self.precision;
-        let stride = padded(inputs, dtype);
-        let mut values = vec![0.0f32; rows * stride];
-        let places = parts.iter().flat_map(|part| (0..part.outputs()).map(move |i| (part, i)));
-        for ((part, i), row) in places.zip(values.chunks_exact_mut(stride.max(1))) {
-            part.widen_row(i, &mut row[..inputs]);
-        }
+        let row_bytes = dtype.size() * padded(inputs, dtype);
+        let firsts: Vec<usize> = parts.iter().scan(0, |next, part| Some(std::mem::replace(next, *next + part.outputs()))).collect();
+        let fill = |of: Range<usize>, to: &mut [u8]| {
+            let mut widened = vec![0.0f32; inputs];
+            for (row, to) in of.zip(to.chunks_exact_mut(row_bytes)) {
+                let which = firsts.partition_point(|first| *first <= row) - 1;
+                let (part, i) = (parts[which], row - firsts[which]);
+                let (to, beyond) = to.split_at_mut(dtype.size() * inputs);
+                match part.stored_row(i).filter(|_| part.tensor.dtype == dtype) {
+                    Some(stored) => to.copy_from_slice(stored),
+                    None => {
+                        part.widen_row(i, &mut widened);
+                        narrow(&widened, dtype, to);
+                    }
+                }
+                beyond.fill(0);
+            }
+        };
         let outputs = if matches!(operand, Operand::Gated(..)) { rows / 2 } else { rows };
-        Ok(Weight { memory: sent(&self.device, &narrowed(&values, dtype))?, inputs, outputs, dtype })
+        Ok(Weight { memory: self.device.bring(rows, row_bytes, &fill)?, inputs, outputs, dtype })
+    }
+
+    fn arrive(&self) -> Result<()> {
+        self.device.arrive()
     }
 
     fn tables(&self, wave: &Wave) -> Result<Tables<D>> {
@@ -284,17 +282,7 @@ impl<D: Device> Backend for Cuda<D> {
     }
 
     fn conv(&self, op: &ConvOp<Mat<D>>, on: &OnDevice<Tables<D>>, block: Range<usize>, history: &History<Mat<D>>, out: &mut Mat<D>) -> Result<()> {
-        let params = params::Conv {
-            forest: on.tables.forest(&self.device),
-            stores: self.stores(history),
-            taps: self.taps(op)?,
-            out: self.at(out, 0, 0),
-            first_row: block.start as u32,
-            width: out.cols as u32,
-            history: history.wave.cols as u32,
-            padding: 0,
-        };
-        self.launch("conv_f32", [block.len(), out.cols.div_ceil(256), 1], 256, 4 * MOST_TAPS, &params)
+        self.convolve(op, on, block, history, out)
     }
 
     fn scan(
@@ -304,32 +292,12 @@ impl<D: Device> Backend for Cuda<D> {
         block: Range<usize>,
         x: &Mat<D>,
         dt: &Mat<D>,
-        (bc, b_from): (&Mat<D>, usize),
-        (z, z_from): (&Mat<D>, usize),
+        bc: (&Mat<D>, usize),
+        z: (&Mat<D>, usize),
         states: &mut States<Mat<D>>,
         out: &mut Mat<D>,
     ) -> Result<()> {
-        let params = params::Scan {
-            forest: on.tables.forest(&self.device),
-            states: self.states(states, op.d_inner * op.d_state),
-            x: self.at(x, 0, 0),
-            dt: self.at(dt, 0, 0),
-            bc: self.at(bc, 0, b_from),
-            z: self.at(z, 0, z_from),
-            a_log: self.at(op.a_log, 0, 0),
-            d_skip: self.at(op.d_skip, 0, 0),
-            out: self.at(out, 0, 0),
-            first_row: block.start as u32,
-            end_row: block.end as u32,
-            first_run: run_of(on.wave, block.start),
-            d_inner: op.d_inner as u32,
-            d_state: op.d_state as u32,
-            bc_stride: bc.cols as u32,
-            z_stride: z.cols as u32,
-            act: act(op.act),
-        };
-        let blocks = if block.is_empty() { 0 } else { op.d_inner.div_ceil(64) };
-        self.launch("scan_f32", [blocks, 1, 1], 64, 0, &params)
+        self.scan_runs(op, on, block, x, dt, bc, z, states, out)
     }
 
     fn ssd(
@@ -341,31 +309,7 @@ impl<D: Device> Backend for Cuda<D> {
         states: &mut States<Mat<D>>,
         out: &mut Mat<D>,
     ) -> Result<()> {
-        if op.head_dim > MOST_SSD_DIM {
-            return Err(Error::input(format!("heads of Mamba-2 are {} wide; on CUDA at most {MOST_SSD_DIM}", op.head_dim)));
-        }
-        let params = params::Ssd {
-            forest: on.tables.forest(&self.device),
-            stores: self.stores(history),
-            states: self.states(states, op.heads * op.head_dim * op.d_state),
-            taps: self.taps(&op.conv)?,
-            dt_bias: self.at(op.dt_bias, 0, 0),
-            a_log: self.at(op.a_log, 0, 0),
-            d_skip: self.at(op.d_skip, 0, 0),
-            out: self.at(out, 0, 0),
-            first_row: block.start as u32,
-            end_row: block.end as u32,
-            first_run: run_of(on.wave, block.start),
-            heads: op.heads as u32,
-            head_dim: op.head_dim as u32,
-            groups: op.groups as u32,
-            d_state: op.d_state as u32,
-            history: history.wave.cols as u32,
-            dt_least: op.dt_limit.0,
-            dt_most: op.dt_limit.1,
-        };
-        let heads = if block.is_empty() { 0 } else { op.heads };
-        self.launch("ssd_f32", [heads, 1, 1], 256, 4 * (MOST_TAPS + 2 * 16), &params)
+        self.dual(op, on, block, history, states, out)
     }
 
     fn gate(&self, op: &GateOp<Mat<D>>, rows: usize, z: &Mat<D>, z_from: usize, y: &mut Mat<D>) -> Result<()> {

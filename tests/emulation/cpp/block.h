@@ -45,6 +45,7 @@ using Slots = uint64_t (*)[8];
 struct Copy {
     void* to;
     const void* from;
+    int size;
     int valid;
 };
 

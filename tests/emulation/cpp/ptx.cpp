@@ -20,19 +20,19 @@ void shared(const void* p, size_t size, const char* what) {
 
 void land(const Copy& c) {
     memcpy(c.to, c.from, c.valid);
-    memset(static_cast<char*>(c.to) + c.valid, 0, 16 - c.valid);
+    memset(static_cast<char*>(c.to) + c.valid, 0, c.size - c.valid);
 }
 
 } // namespace
 
-void copy16(void* to, const void* from, int valid) {
-    aligned(to, 16, "cp.async");
-    aligned(from, 16, "cp.async");
-    shared(to, 16, "cp.async");
-    if (valid < 0 || valid > 16) fail("cp.async: copies 0 to 16 bytes");
+void copy(void* to, const void* from, int size, int valid) {
+    aligned(to, size, "cp.async");
+    aligned(from, size, "cp.async");
+    shared(to, size, "cp.async");
+    if (valid < 0 || valid > size) fail("cp.async: reads as many bytes as it writes, or fewer");
     watch::read(from, valid);
-    watch::copy_begins(to, 16);
-    Copy copy{to, from, valid};
+    watch::copy_begins(to, size);
+    Copy copy{to, from, size, valid};
     if (block->schedule.landing == Landing::AtOnce) land(copy);
     self->copies.push_back(copy);
 }
@@ -51,7 +51,7 @@ void copies_wait(int pending) {
         for (int i = 0; i < n; i++) {
             const Copy& copy = self->copies[i];
             if (block->schedule.landing == Landing::Late) land(copy);
-            watch::copy_landed(copy.to, 16);
+            watch::copy_landed(copy.to, copy.size);
         }
         self->copies.erase(self->copies.begin(), self->copies.begin() + n);
     }

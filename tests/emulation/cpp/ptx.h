@@ -4,7 +4,7 @@
 #include "cuda_fp16.h"
 
 namespace emu {
-void copy16(void* to, const void* from, int valid);
+void copy(void* to, const void* from, int size, int valid);
 void copies_commit();
 void copies_wait(int pending);
 void load_matrices(uint32_t* r, const void* row, bool transposed);
@@ -17,7 +17,8 @@ float off_by(float y, float relative);
 
 // As far off as the device may be, so that a budget which the emulator meets does not lean on a better exponential.
 inline float exp2_approx(float x) { return emu::off_by(exp2f(x), 0x1p-22f); }
-inline void cp_async16(void* to, const void* from, int valid = 16) { emu::copy16(to, from, valid); }
+inline void cp_async16(void* to, const void* from, int valid = 16) { emu::copy(to, from, 16, valid); }
+inline void cp_async4(void* to, const void* from, bool there) { emu::copy(to, from, 4, there ? 4 : 0); }
 inline void cp_async_commit() { emu::copies_commit(); }
 template <int pending> void cp_async_wait() { emu::copies_wait(pending); }
 inline void ldmatrix_x4(uint32_t (&r)[4], const void* row) { emu::load_matrices(r, row, false); }
