@@ -3,7 +3,7 @@
 
 use hilberg::backend::cpu::{Cpu, Isa, Products};
 use hilberg::backend::reference::Reference;
-use hilberg::engine::{Engine, Options, Scorer, Values, score_lists};
+use hilberg::engine::{Engine, Options, Scorer, Values, Weights, score_lists};
 use hilberg::forest::{Forest, Readout, Slot, SpanId, TokenId};
 use hilberg::model::{self, OpenOptions};
 use hilberg::rng::Rng;
@@ -224,17 +224,32 @@ fn greedy_tokens_are_counted() {
     }
 }
 
-/// Weights that do not fit are packed anew for every wave: slower, same bits.
+fn with_weights(name: &str, weights: Weights, memory: Option<usize>) -> hilberg::Result<Engine<Cpu>> {
+    let (spec, checkpoint) = model::open(&folder(name), &OpenOptions::default()).unwrap();
+    Engine::new(Cpu::new(Some(2)).unwrap(), spec, checkpoint, Options { weights, memory, wave_rows: Some(64), ..Options::default() })
+}
+
+/// Weights that are packed anew for every wave: slower, same bits.
 #[test]
 fn streamed_weights_give_the_same_bits() {
     for name in ["llama", "mamba2"] {
-        let mut kept = engine(name, 2, 64);
-        assert!(!kept.streaming());
+        let [mut kept, mut streamed] = [Weights::Resident, Weights::Stream].map(|w| with_weights(name, w, None).unwrap());
+        assert!(!kept.streaming() && streamed.streaming() && streamed.weight_bytes() < kept.weight_bytes());
         let drawn = draw(5, kept.vocab(), 256, 2);
         let want = bits(&mut kept, &drawn);
-        kept.stream_weights();
-        same(name, "streamed weights", &bits(&mut kept, &drawn), &want);
+        same(name, "streamed weights", &bits(&mut streamed, &drawn), &want);
     }
+}
+
+/// Left to themselves, weights stay where they fit; told to stay where they do not, they are refused in a sentence that says what else there is.
+#[test]
+fn weights_stay_where_they_fit() {
+    // Half-way from what streaming takes to what all weights take.
+    let tight = Some([Weights::Stream, Weights::Resident].map(|w| with_weights("llama", w, None).unwrap().weight_bytes()).iter().sum::<usize>() / 2);
+    assert!(!with_weights("llama", Weights::Auto, None).unwrap().streaming());
+    assert!(with_weights("llama", Weights::Auto, tight).unwrap().streaming());
+    let why = with_weights("llama", Weights::Resident, tight).err().unwrap().to_string();
+    assert!(why.contains("--weights stream") && why.contains("--memory") && !why.contains('\n'), "{why}");
 }
 
 #[test]

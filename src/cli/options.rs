@@ -6,7 +6,7 @@ use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
 use crate::backend::cuda::{Cuda, Gpu};
 use crate::backend::reference::Reference;
-use crate::engine::{Engine, Options, Scorer, Sink, Trace};
+use crate::engine::{Engine, Options, Scorer, Sink, Trace, Weights};
 use crate::error::{Error, OneLine, Result};
 use crate::forest::{Forest, Readout};
 use crate::model::{self, Checkpoint, ModelSpec, OpenOptions, StartToken};
@@ -109,6 +109,17 @@ impl FromStr for Bytes {
     }
 }
 
+/// Whether weights stay packed, as the option spells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum WeightsChoice {
+    /// Keep them where they fit beside a small wave, stream them where not
+    Auto,
+    /// Keep them; an error where they do not fit
+    Resident,
+    /// Pack them anew from the mapped file for each wave
+    Stream,
+}
+
 /// How a model is opened and run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ModelArgs {
@@ -121,6 +132,9 @@ pub struct ModelArgs {
     /// Bound on what is allocated, mapped files apart: 500M, 2G; three quarters are the engine's, all of it on a GPU [default: four fifths of what is free]
     #[arg(long, value_name = "SIZE", help_heading = "Model and machine")]
     pub memory: Option<Bytes>,
+    /// Whether weights stay in memory; the results are the same
+    #[arg(long, value_enum, default_value = "auto", help_heading = "Model and machine")]
+    pub weights: WeightsChoice,
     /// Threads [default: one a core]
     #[arg(long, value_name = "N", help_heading = "Model and machine", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
@@ -136,6 +150,18 @@ pub struct ModelArgs {
     /// Most rows (tokens fed) of a wave [default: by memory and speed]
     #[arg(long, value_name = "N", help_heading = "Model and machine", value_parser = clap::value_parser!(u32).range(1..))]
     pub wave_rows: Option<u32>,
+}
+
+impl ModelArgs {
+    /// How an engine runs that has so much memory, in bytes.
+    pub fn engine(&self, memory: usize) -> Options {
+        let weights = match self.weights {
+            WeightsChoice::Auto => Weights::Auto,
+            WeightsChoice::Resident => Weights::Resident,
+            WeightsChoice::Stream => Weights::Stream,
+        };
+        Options { memory: Some(memory), weights, wave_rows: self.wave_rows.map(|n| n as usize), stop: Some(stop_flag()) }
+    }
 }
 
 /// An engine on whichever backend was chosen: the one place where the choice is a value.
@@ -246,7 +272,7 @@ pub fn open_model(args: &ModelArgs, folder: &Path) -> Result<OpenModel> {
         let what = format!("the start token {} ({}) lies outside the model's vocabulary of {}; say --start ID", s.id, s.source, spec.vocab);
         return Err(if matches!(args.start, StartChoice::Id(_)) { Error::input(what) } else { Error::file(folder.join("config.json"), what) });
     }
-    let options = Options { memory: Some(Budget::of(args.memory).engine()), wave_rows: args.wave_rows.map(|n| n as usize), stop: Some(stop_flag()) };
+    let options = args.engine(Budget::of(args.memory).engine());
     let threads = args.threads.map(usize::from);
     let engine = match args.device {
         DeviceChoice::Auto | DeviceChoice::Cpu => AnyEngine::Cpu(Engine::new(processor(args.precision, threads)?, spec, checkpoint, options)?),
@@ -254,7 +280,7 @@ pub fn open_model(args: &ModelArgs, folder: &Path) -> Result<OpenModel> {
         DeviceChoice::Cuda(n) => {
             let gpu = Gpu::open(n)?;
             let memory = args.memory.map_or(gpu.free_memory()? / 5 * 4, |m| m.0);
-            AnyEngine::Cuda(Engine::new(Cuda::on(gpu, args.precision.dtype()), spec, checkpoint, Options { memory: Some(memory), ..options })?)
+            AnyEngine::Cuda(Engine::new(Cuda::on(gpu, args.precision.dtype()), spec, checkpoint, args.engine(memory))?)
         }
     };
     let name =

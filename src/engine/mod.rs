@@ -58,11 +58,25 @@ pub const WAVE_ROWS: usize = 4096;
 /// Rows of a wave when weights are packed anew for each: enough work to hide it.
 pub const STREAMING_ROWS: usize = 16_384;
 
+/// Whether weights stay packed from wave to wave. It makes no difference to what is computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Weights {
+    /// They stay where all of them and a small wave fit the memory, and are packed anew for each wave where not.
+    #[default]
+    Auto,
+    /// They stay; where they do not fit, that is an error.
+    Resident,
+    /// They are packed anew for each wave, whether or not they fit.
+    Stream,
+}
+
 /// How an engine runs.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Bound on what the engine allocates, in bytes, mapped weights apart; `None`: four fifths of what the machine has free.
     pub memory: Option<usize>,
+    /// Whether weights stay packed.
+    pub weights: Weights,
     /// Rows of a wave; `None`: [`WAVE_ROWS`] or [`STREAMING_ROWS`].
     pub wave_rows: Option<usize>,
     /// Set from outside to end the work early with [`Error::Interrupted`].
@@ -107,13 +121,9 @@ impl<B: Backend> Engine<B> {
     /// Puts a model on a backend. Weights are packed when the first forest comes.
     ///
     /// # Errors
-    /// A memory bound into which not even one row fits.
+    /// A memory bound into which not even one row fits beside the weights, all of them where they are to stay.
     pub fn new(backend: B, spec: ModelSpec, checkpoint: Checkpoint, options: Options) -> Result<Self> {
         let memory = options.memory.unwrap_or_else(|| free_memory() / 5 * 4);
-        let total: usize = spec.layers.iter().map(|l| weights::layer_bytes(&backend, l)).sum::<usize>() + weights::head_bytes(&backend, &spec);
-        let small = Extent { rows: backend.block_rows(), states: 16, ..Extent::default() };
-        let least = workspace_bytes(&backend, &spec, small);
-        let streaming = total + least > memory;
         let all = ropes(&spec);
         let of = |b: &Block| match &b.mixer {
             Mixer::Attention(a) => a.rope.as_ref().and_then(|r| all.iter().position(|t| *t == r)),
@@ -121,19 +131,26 @@ impl<B: Backend> Engine<B> {
         };
         let rope_of = spec.layers.iter().map(|l| l.blocks.iter().map(of).collect()).collect();
         let ropes = all.into_iter().map(|rope| Turning { rope: rope.clone(), table: None, positions: 0 }).collect();
-        let engine =
-            Engine { backend, spec, checkpoint, options, memory, packed: None, head: None, streaming, rooms: None, ropes, rope_of, trace: None, fed: 0 };
-        let row = workspace_bytes(&engine.backend, &engine.spec, Extent { rows: 1, ..Extent::default() });
+        let mut engine =
+            Engine { backend, spec, checkpoint, options, memory, packed: None, head: None, streaming: false, rooms: None, ropes, rope_of, trace: None, fed: 0 };
+        let wave = |rows, states| workspace_bytes(&engine.backend, &engine.spec, Extent { rows, states, ..Extent::default() });
+        let (row, small) = (wave(1, 0), wave(engine.backend.block_rows(), 16));
+        engine.streaming = match engine.options.weights {
+            Weights::Auto => engine.weight_bytes() + small > memory,
+            Weights::Resident => false,
+            Weights::Stream => true,
+        };
         if engine.weight_bytes() + row > memory { Err(engine.too_large(row)) } else { Ok(engine) }
     }
 
     fn too_large(&self, workspace: usize) -> Error {
         let mib = |b: usize| b.div_ceil(1 << 20);
         Error::input(format!(
-            "this model needs {} MiB for its weights and {} MiB for a small wave, but {} MiB of memory are left for them; give --memory more",
+            "this model needs {} MiB for its weights and {} MiB for a small wave, but {} MiB of memory are left for them; give --memory more{}",
             mib(self.weight_bytes()),
             mib(workspace),
-            mib(self.memory)
+            mib(self.memory),
+            if self.streaming { "" } else { ", or let weights stream (--weights stream)" }
         ))
     }
 
@@ -167,7 +184,7 @@ impl<B: Backend> Engine<B> {
         cut(&self.spec, rows)
     }
 
-    /// Whether weights are packed anew for each wave because they do not fit.
+    /// Whether weights are packed anew for each wave.
     pub fn streaming(&self) -> bool {
         self.streaming
     }
@@ -187,13 +204,6 @@ impl<B: Backend> Engine<B> {
             rows = (rows / 2).max(128);
         }
         rows
-    }
-
-    /// Packs weights anew for each wave from now on, whether or not they fit.
-    pub fn stream_weights(&mut self) {
-        self.streaming = true;
-        self.packed = None;
-        self.head = None;
     }
 
     /// Waves that fit the memory, with their extent.

@@ -65,9 +65,12 @@ fn peaks_are_what_inspect_says() {
     let (texts, out) = (folder.path().join("texts.npy"), folder.path().join("scores.jsonl"));
     // With the start token, and without the last one, which is not fed, two fill a wave of 1,024 rows; of one of 256 rows they leave keys and values to the next.
     tokens(&texts, 2, 512, 10_240, 5);
-    for (memory, wave_rows, streamed) in [("256M", 1024, false), ("256M", 256, false), ("128M", 1024, true)] {
+    refused(args!["score", "-m", model, texts, "--memory", "128M", "--weights", "resident"], &["--memory more", "--weights stream"]);
+    for (memory, weights, wave_rows, streamed) in
+        [("256M", "auto", 1024, false), ("256M", "resident", 256, false), ("128M", "auto", 1024, true), ("256M", "stream", 1024, true)]
+    {
         let rows = wave_rows.to_string();
-        let options = ["--memory", memory, "--wave-rows", &rows, "--threads", "2"];
+        let options = ["--memory", memory, "--weights", weights, "--wave-rows", &rows, "--threads", "2"];
         let said = &told_json(args!["inspect", "--json", "--length", "512", model; options])["memory"];
         assert_eq!((&said["streamed"], &said["wave_rows"]), (&Value::from(streamed), &Value::from(wave_rows)));
         // Of five layers the keys and values of the rows that a later wave sees: at least those of the waves before its last.
@@ -76,7 +79,7 @@ fn peaks_are_what_inspect_says() {
         let (allocated, resident) = peaks(args!["score", "--quiet", "-m", model, texts, "--out", out; options]);
         for (what, got) in [("allocated", allocated), ("with_mapped", resident)] {
             let ratio = got as f64 / said[what].as_f64().unwrap();
-            assert!((0.9..1.1).contains(&ratio), "--memory {memory}: {what} was {ratio:.3} of what inspect says: {said}");
+            assert!((0.9..1.1).contains(&ratio), "--memory {memory} --weights {weights}: {what} was {ratio:.3} of what inspect says: {said}");
         }
         for line in fs::read_to_string(&out).unwrap().lines() {
             let row: Value = serde_json::from_str(line).unwrap();

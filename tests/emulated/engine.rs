@@ -3,7 +3,7 @@
 use super::device::{emulated, emulated_hopper, gpu};
 use emulation::Schedule;
 use hilberg::backend::Backend;
-use hilberg::engine::{Engine, Options, Scorer, Values, score_lists};
+use hilberg::engine::{Engine, Options, Scorer, Values, Weights, score_lists};
 use hilberg::forest::{Forest, Readout, TokenId};
 use hilberg::model;
 use hilberg::tensor::Dtype;
@@ -38,6 +38,24 @@ fn hold(families: &[&str], precision: Dtype) {
 fn forest_equals_strings_on_sm_90a() {
     let [one, other, third] = [1, 3, 5].map(|i| move || emulated_hopper(Schedule::ALL[i], Dtype::Bf16));
     hold_on(&SHORT[1..2], one, &[(&other, 4096), (&third, 50)]);
+}
+
+/// Weights that are packed anew for every wave, the next layer's while one computes: same bits.
+#[test]
+fn streamed_weights_give_the_same_bits() {
+    for precision in [Dtype::F32, Dtype::Bf16] {
+        for name in ["llama", "mamba2-groups"] {
+            let lists: Vec<Vec<TokenId>> = (1..4).map(|l| (0..40 * l).map(|i| (i * 37 + l) % 89).collect()).collect();
+            let [kept, streamed] = [Weights::Resident, Weights::Stream].map(|weights| {
+                let (spec, checkpoint) = model::open(&Path::new("tests/fixtures/models").join(name), &Default::default()).unwrap();
+                let options = Options { weights, wave_rows: Some(50), ..Options::default() };
+                let mut engine = Engine::new(emulated(Schedule::ALL[1], precision), spec, checkpoint, options).unwrap();
+                assert_eq!(engine.streaming(), weights == Weights::Stream);
+                score_lists(&mut engine, &lists).unwrap().iter().flat_map(|l| bits(l)).collect::<Vec<_>>()
+            });
+            assert_eq!(kept, streamed, "{name} in {precision:?}");
+        }
+    }
 }
 
 /// On a GPU, where there is one.
