@@ -1,15 +1,14 @@
 //! Options that mean the same in every subcommand that runs a model, and how a model is opened by them.
 
 use super::budget::Budget;
-use super::signals::{Heeding, stop_flag};
-use crate::backend::Backend;
+use super::engine::AnyEngine;
+use super::signals::stop_flag;
 use crate::backend::cpu::Cpu;
 use crate::backend::cuda::{Cuda, Gpu};
 use crate::backend::reference::Reference;
-use crate::engine::{Engine, Options, Scorer, Sink, Trace, Weights};
+use crate::engine::{Engine, Options, Weights};
 use crate::error::{Error, OneLine, Result};
-use crate::forest::{Forest, Readout};
-use crate::model::{self, Checkpoint, ModelSpec, OpenOptions, StartToken};
+use crate::model::{self, OpenOptions, StartToken};
 use crate::tensor::Dtype;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -161,79 +160,6 @@ impl ModelArgs {
             WeightsChoice::Stream => Weights::Stream,
         };
         Options { memory: Some(memory), weights, wave_rows: self.wave_rows.map(|n| n as usize), stop: Some(stop_flag()) }
-    }
-}
-
-/// An engine on whichever backend was chosen: the one place where the choice is a value.
-pub enum AnyEngine {
-    /// The processor.
-    Cpu(Engine<Cpu>),
-    /// Plain float64 loops.
-    Float64(Engine<Reference>),
-    /// A GPU.
-    Cuda(Engine<Cuda<Gpu>>),
-}
-
-macro_rules! each {
-    ($any:expr, $e:ident => $body:expr) => {
-        match $any {
-            AnyEngine::Cpu($e) => $body,
-            AnyEngine::Float64($e) => $body,
-            AnyEngine::Cuda($e) => $body,
-        }
-    };
-}
-
-impl AnyEngine {
-    /// The model.
-    pub fn spec(&self) -> &ModelSpec {
-        each!(self, e => e.spec())
-    }
-
-    /// Its weights.
-    pub fn checkpoint(&self) -> &Checkpoint {
-        each!(self, e => e.checkpoint())
-    }
-
-    /// The backend with its instruction path, as fingerprints name it.
-    pub fn backend(&self) -> String {
-        each!(self, e => e.backend().name())
-    }
-
-    /// Rows fed so far.
-    pub fn fed(&self) -> u64 {
-        each!(self, e => e.fed())
-    }
-
-    /// Bytes of weights and scratch.
-    pub fn weight_bytes(&self) -> usize {
-        each!(self, e => e.weight_bytes())
-    }
-
-    /// Bytes that scoring this would hold.
-    ///
-    /// # Errors
-    /// A memory bound that not even one small wave fits.
-    pub fn needed_bytes(&self, forest: &Forest, readout: &Readout) -> Result<usize> {
-        each!(self, e => e.needed_bytes(forest, readout))
-    }
-
-    /// Sends every verb's output to `trace`.
-    pub fn set_trace(&mut self, trace: Option<Trace>) {
-        each!(self, e => e.set_trace(trace))
-    }
-}
-
-impl Scorer for AnyEngine {
-    fn vocab(&self) -> usize {
-        each!(self, e => e.vocab())
-    }
-    fn max_positions(&self) -> Option<usize> {
-        each!(self, e => e.max_positions())
-    }
-    fn score(&mut self, forest: &Forest, readout: &Readout, sink: &mut dyn Sink) -> Result<()> {
-        let _heeding = Heeding::new();
-        each!(self, e => e.score(forest, readout, sink))
     }
 }
 

@@ -1,6 +1,7 @@
 //! `hilberg trace`: every verb's output by name, one backend against another.
 
-use super::options::{AnyEngine, DeviceChoice, ModelArgs, open_model};
+use super::engine::AnyEngine;
+use super::options::{DeviceChoice, ModelArgs, open_model};
 use super::{say, say_json};
 use crate::engine::{Scorer, Values};
 use crate::error::{Error, Result};

@@ -33,6 +33,7 @@
 mod layers;
 mod memory;
 mod rooms;
+mod score;
 mod scorer;
 mod wave;
 mod weights;
@@ -43,10 +44,9 @@ pub use scorer::{Scorer, Sink, Values, score_lists};
 
 use crate::backend::{Backend, SSD_CHUNK};
 use crate::error::{Error, Result};
-use crate::forest::{Cut, Forest, Readout, Slot, SlotValue, Wave, Waves};
+use crate::forest::{Cut, Forest, Readout, Wave, Waves};
 use crate::model::{Block, Checkpoint, Mixer, ModelSpec, Rope};
 use rooms::{Rooms, ropes};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use weights::{BlockWeights, Lin, NormWeights};
@@ -57,6 +57,9 @@ pub const WAVE_ROWS: usize = 4096;
 
 /// Rows of a wave when weights are packed anew for each: enough work to hide it.
 pub const STREAMING_ROWS: usize = 16_384;
+
+/// Fewer rows of a wave are not tried where memory is short.
+const LEAST_ROWS: usize = 128;
 
 /// Whether weights stay packed from wave to wave. It makes no difference to what is computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,6 +106,8 @@ pub struct Engine<B: Backend> {
     rope_of: Vec<Vec<Option<usize>>>,
     trace: Option<Trace>,
     fed: u64,
+    /// Where memory ran out: the most rows of a wave since then.
+    shrunk: Option<usize>,
 }
 
 struct HeadWeights<B: Backend> {
@@ -131,8 +136,8 @@ impl<B: Backend> Engine<B> {
         };
         let rope_of = spec.layers.iter().map(|l| l.blocks.iter().map(of).collect()).collect();
         let ropes = all.into_iter().map(|rope| Turning { rope: rope.clone(), table: None, positions: 0 }).collect();
-        let mut engine =
-            Engine { backend, spec, checkpoint, options, memory, packed: None, head: None, streaming: false, rooms: None, ropes, rope_of, trace: None, fed: 0 };
+        let (packed, head, rooms, trace, shrunk) = (None, None, None, None, None);
+        let mut engine = Engine { backend, spec, checkpoint, options, memory, packed, head, streaming: false, rooms, ropes, rope_of, trace, fed: 0, shrunk };
         let wave = |rows, states| workspace_bytes(&engine.backend, &engine.spec, Extent { rows, states, ..Extent::default() });
         let (row, small) = (wave(1, 0), wave(engine.backend.block_rows(), 16));
         engine.streaming = match engine.options.weights {
@@ -174,7 +179,12 @@ impl<B: Backend> Engine<B> {
         self.fed
     }
 
-    /// Calls `trace` with the output of every verb from now on.
+    /// The most rows of a wave since memory ran out, though it should have been enough by the bound; `None` where that has not happened.
+    pub fn shrunk(&self) -> Option<usize> {
+        self.shrunk
+    }
+
+    /// Calls `trace` with the output of every verb from now on; where memory runs out, with that of the wave that begins anew once more.
     pub fn set_trace(&mut self, trace: Option<Trace>) {
         self.trace = trace;
     }
@@ -200,8 +210,8 @@ impl<B: Backend> Engine<B> {
         let mut rows = self.options.wave_rows.unwrap_or(self.usual()).max(1);
         let room = self.memory.saturating_sub(self.weight_bytes());
         let bytes = |rows| workspace_bytes(&self.backend, &self.spec, Extent { rows, states, ..Extent::default() });
-        while rows > 128 && bytes(rows) > room {
-            rows = (rows / 2).max(128);
+        while rows > LEAST_ROWS && bytes(rows) > room {
+            rows = fewer(rows);
         }
         rows
     }
@@ -210,7 +220,8 @@ impl<B: Backend> Engine<B> {
     fn plan(&self, forest: &Forest, readout: &Readout) -> Result<(Vec<Wave>, Extent)> {
         // A tree that is cut keeps its past for every layer: better a wave that holds it whole, where memory allows one.
         let largest = || Waves::rows_by_tree(forest, readout).into_iter().max().unwrap_or(0);
-        let mut rows = self.options.wave_rows.unwrap_or_else(|| self.usual().max(largest())).max(1);
+        let most = self.shrunk.unwrap_or(usize::MAX);
+        let mut rows = self.options.wave_rows.unwrap_or_else(|| self.usual().max(largest())).clamp(1, most);
         let room = self.memory.saturating_sub(self.weight_bytes());
         loop {
             let waves = Waves::plan(forest, readout, self.cut(rows));
@@ -219,10 +230,10 @@ impl<B: Backend> Engine<B> {
             if bytes <= room {
                 return Ok((waves, extent));
             }
-            if rows <= 128 {
+            if rows <= LEAST_ROWS {
                 return Err(self.too_large(bytes));
             }
-            rows = (rows / 2).max(128);
+            rows = fewer(rows);
         }
     }
 
@@ -267,6 +278,11 @@ impl<B: Backend> Engine<B> {
     }
 }
 
+/// Rows of a wave where so many take too much memory.
+fn fewer(rows: usize) -> usize {
+    (rows / 2).max(LEAST_ROWS)
+}
+
 /// How a model's waves must be cut.
 pub fn cut(spec: &ModelSpec, rows: usize) -> Cut {
     let mut reach = Some(0u32);
@@ -302,53 +318,4 @@ pub fn extent(waves: &[Wave]) -> Extent {
         positions: w.positions.iter().max().map_or(0, |&p| p as usize + 1),
     };
     waves.iter().map(of).fold(Extent::default(), Extent::most)
-}
-
-/// A sum in the making.
-#[derive(Default)]
-struct Open {
-    sum: f64,
-    count: u32,
-    greedy: u32,
-}
-
-impl<B: Backend> Scorer for Engine<B> {
-    fn vocab(&self) -> usize {
-        self.spec.vocab
-    }
-
-    fn max_positions(&self) -> Option<usize> {
-        self.spec.max_positions
-    }
-
-    fn score(&mut self, forest: &Forest, readout: &Readout, sink: &mut dyn Sink) -> Result<()> {
-        let (waves, extent) = self.plan(forest, readout)?;
-        self.check(forest, &waves)?;
-        self.prepare(extent)?;
-        let mut open: BTreeMap<Slot, Open> = BTreeMap::new();
-        for wave in &waves {
-            self.stopped()?;
-            let said = self.run(wave)?;
-            self.fed += wave.tokens.len() as u64;
-            for (i, (target, log)) in wave.targets.iter().zip(said.logs).enumerate() {
-                if log.is_nan() {
-                    return Err(Error::input(format!("the model gives no number for token {}: its activations overflow or are not finite", target.token)));
-                }
-                if target.of == 0 {
-                    sink.put(target.slot, SlotValue::Token(log));
-                    continue;
-                }
-                let entry = open.entry(target.slot).or_default();
-                entry.sum += log as f64;
-                entry.count += 1;
-                entry.greedy += u32::from(said.greedy.as_ref().is_some_and(|g| g[i]));
-                if entry.count == target.of {
-                    let value = SlotValue::Sum { sum: entry.sum, count: entry.count, greedy: target.greedy.then_some(entry.greedy) };
-                    open.remove(&target.slot);
-                    sink.put(target.slot, value);
-                }
-            }
-        }
-        Ok(())
-    }
 }

@@ -4,23 +4,77 @@ use emulation::{Memory, Schedule};
 use hilberg::backend::cuda::{Cuda, Device, Gpu, TensorMap};
 use hilberg::tensor::Dtype;
 use hilberg::{Error, Result};
+use std::sync::{Arc, Mutex};
 
 /// The processor, which plays a GPU under one schedule.
 pub struct Emulated {
     schedule: Schedule,
     /// Whether it has what sm_90a has.
     hopper: bool,
+    limits: Limits,
+    /// What was asked for.
+    pub count: Arc<Mutex<Count>>,
+}
+
+/// When its memory runs out.
+#[derive(Clone, Copy)]
+pub struct Limits {
+    /// Bytes that it has.
+    pub bytes: usize,
+    /// The allocation, counted from 0, that finds none left whatever there is.
+    pub refused: usize,
+}
+
+impl Limits {
+    /// Never.
+    pub const NONE: Limits = Limits { bytes: usize::MAX, refused: usize::MAX };
+}
+
+/// What of its memory was asked for.
+#[derive(Clone, Copy, Default)]
+pub struct Count {
+    /// Bytes at this moment.
+    pub bytes: usize,
+    /// The most bytes so far.
+    pub peak: usize,
+    /// Allocations so far.
+    pub allocations: usize,
+}
+
+impl Emulated {
+    fn new(schedule: Schedule, hopper: bool) -> Self {
+        Emulated { schedule, hopper, limits: Limits::NONE, count: Arc::default() }
+    }
+}
+
+/// Some of its memory, counted.
+pub struct Counted {
+    memory: Memory,
+    bytes: usize,
+    count: Arc<Mutex<Count>>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.count.lock().unwrap().bytes -= self.bytes;
+    }
 }
 
 /// The backend on it, with operands of this precision.
 pub fn emulated(schedule: Schedule, precision: Dtype) -> Cuda<Emulated> {
-    Cuda::on(Emulated { schedule, hopper: false }, precision)
+    Cuda::on(Emulated::new(schedule, false), precision)
+}
+
+/// The same, whose memory runs out.
+#[allow(dead_code, reason = "not every test that includes this file runs out of memory")]
+pub fn emulated_within(limits: Limits, schedule: Schedule, precision: Dtype) -> Cuda<Emulated> {
+    Cuda::on(Emulated { limits, ..Emulated::new(schedule, false) }, precision)
 }
 
 /// The same with the kernels of sm_90a.
 #[allow(dead_code, reason = "not every test that includes this file has 16-bit operands")]
 pub fn emulated_hopper(schedule: Schedule, precision: Dtype) -> Cuda<Emulated> {
-    Cuda::on(Emulated { schedule, hopper: true }, precision)
+    Cuda::on(Emulated::new(schedule, true), precision)
 }
 
 /// The backend on the first GPU; `None` where there is none, which REQUIRE_CUDA=1 forbids.
@@ -33,27 +87,35 @@ pub fn gpu(precision: Dtype) -> Option<Cuda<Gpu>> {
 }
 
 impl Device for Emulated {
-    type Memory = Memory;
+    type Memory = Counted;
 
     fn name(&self) -> String {
         format!("emulated{}, {:?}", if self.hopper { " sm_90a" } else { "" }, self.schedule)
     }
 
-    fn allocate(&self, bytes: usize) -> Result<Memory> {
-        Ok(Memory::new(bytes))
+    fn allocate(&self, bytes: usize) -> Result<Counted> {
+        let mut count = self.count.lock().unwrap();
+        let this = count.allocations;
+        count.allocations += 1;
+        if count.bytes + bytes > self.limits.bytes || this == self.limits.refused {
+            return Err(Error::memory(format!("the emulated device has no {bytes} bytes left")));
+        }
+        count.bytes += bytes;
+        count.peak = count.peak.max(count.bytes);
+        Ok(Counted { memory: Memory::new(bytes), bytes, count: self.count.clone() })
     }
 
-    fn address(&self, memory: &Memory) -> u64 {
-        memory.address()
+    fn address(&self, memory: &Counted) -> u64 {
+        memory.memory.address()
     }
 
-    fn upload(&self, bytes: &[u8], memory: &mut Memory, at: usize) -> Result<()> {
-        memory.bytes_mut()[at..at + bytes.len()].copy_from_slice(bytes);
+    fn upload(&self, bytes: &[u8], memory: &mut Counted, at: usize) -> Result<()> {
+        memory.memory.bytes_mut()[at..at + bytes.len()].copy_from_slice(bytes);
         Ok(())
     }
 
-    fn download(&self, memory: &Memory, at: usize, bytes: &mut [u8]) -> Result<()> {
-        bytes.copy_from_slice(&memory.bytes()[at..at + bytes.len()]);
+    fn download(&self, memory: &Counted, at: usize, bytes: &mut [u8]) -> Result<()> {
+        bytes.copy_from_slice(&memory.memory.bytes()[at..at + bytes.len()]);
         Ok(())
     }
 
