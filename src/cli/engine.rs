@@ -5,7 +5,7 @@ use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
 use crate::backend::cuda::{Cuda, Gpu};
 use crate::backend::reference::Reference;
-use crate::engine::{Engine, Scorer, Sink, Trace};
+use crate::engine::{Engine, Scorer, Several, Sink, Trace};
 use crate::error::Result;
 use crate::forest::{Forest, Readout};
 use crate::model::{Checkpoint, ModelSpec};
@@ -16,8 +16,8 @@ pub enum AnyEngine {
     Cpu(Engine<Cpu>),
     /// Plain float64 loops.
     Float64(Engine<Reference>),
-    /// A GPU.
-    Cuda(Engine<Cuda<Gpu>>),
+    /// A GPU, or several, or one several times.
+    Cuda(Several<Engine<Cuda<Gpu>>>),
 }
 
 macro_rules! each {
@@ -56,12 +56,12 @@ impl AnyEngine {
         each!(self, e => e.shrunk())
     }
 
-    /// Bytes of weights and scratch.
+    /// Bytes of weights and scratch, on all devices together.
     pub fn weight_bytes(&self) -> usize {
         each!(self, e => e.weight_bytes())
     }
 
-    /// Bytes that scoring this would hold.
+    /// Bytes that scoring this would hold, on all devices together.
     ///
     /// # Errors
     /// A memory bound that not even one small wave fits.
@@ -69,7 +69,7 @@ impl AnyEngine {
         each!(self, e => e.needed_bytes(forest, readout))
     }
 
-    /// Sends every verb's output to `trace`.
+    /// Sends every verb's output to `trace`; of several engines the first one's.
     pub fn set_trace(&mut self, trace: Option<Trace>) {
         each!(self, e => e.set_trace(trace))
     }

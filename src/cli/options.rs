@@ -6,15 +6,15 @@ use super::signals::stop_flag;
 use crate::backend::cpu::Cpu;
 use crate::backend::cuda::{Cuda, Gpu};
 use crate::backend::reference::Reference;
-use crate::engine::{Engine, Options, Weights};
+use crate::engine::{Engine, Options, Several, Weights};
 use crate::error::{Error, OneLine, Result};
-use crate::model::{self, OpenOptions, StartToken};
+use crate::model::{self, Checkpoint, ModelSpec, OpenOptions, StartToken};
 use crate::tensor::Dtype;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// Where products are computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// The processor, too, until the kernels have been measured on GPUs.
     Auto,
@@ -22,20 +22,21 @@ pub enum DeviceChoice {
     Cpu,
     /// Plain float64 loops: slow, for checking.
     Float64,
-    /// The CUDA device of this number.
-    Cuda(usize),
+    /// The CUDA devices of these numbers, of which there is one at least; one that is named twice has two engines.
+    Cuda(Vec<usize>),
 }
 
 impl FromStr for DeviceChoice {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {
-        let unknown = || format!("`{s}` is none of auto, cpu, float64, cuda and cuda:N");
+        let unknown = || format!("`{s}` is none of auto, cpu, float64, cuda, cuda:N and cuda:N,M");
+        let numbers = |list: &str| list.split(',').map(|n| n.parse::<u16>().ok().map(usize::from)).collect::<Option<Vec<usize>>>();
         match s {
             "auto" => Ok(DeviceChoice::Auto),
             "cpu" => Ok(DeviceChoice::Cpu),
             "float64" => Ok(DeviceChoice::Float64),
-            "cuda" => Ok(DeviceChoice::Cuda(0)),
-            _ => s.strip_prefix("cuda:").and_then(|n| n.parse::<u16>().ok()).map(|n| DeviceChoice::Cuda(n.into())).ok_or_else(unknown),
+            "cuda" => Ok(DeviceChoice::Cuda(vec![0])),
+            _ => s.strip_prefix("cuda:").and_then(numbers).map(DeviceChoice::Cuda).ok_or_else(unknown),
         }
     }
 }
@@ -122,13 +123,14 @@ pub enum WeightsChoice {
 /// How a model is opened and run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ModelArgs {
-    /// Where to compute: auto or cpu (the processor), cuda or cuda:N (a GPU), float64 (plain loops, slow, for checking)
+    /// Where to compute: auto or cpu (the processor), cuda or cuda:N (a GPU), cuda:N,M (several of a kind, each on texts of its own), float64 (plain loops, slow,
+    /// for checking)
     #[arg(long, default_value = "auto", value_name = "DEVICE", help_heading = "Model and machine")]
     pub device: DeviceChoice,
     /// Operands of products; sums and residuals are float32 in any case
     #[arg(long, value_enum, default_value = "f32", help_heading = "Model and machine")]
     pub precision: Precision,
-    /// Bound on what is allocated, mapped files apart: 500M, 2G; three quarters are the engine's, all of it on a GPU [default: four fifths of what is free]
+    /// Bound on what is allocated, mapped files apart: 500M, 2G; three quarters are the engine's, on GPUs all of it is, on each [default: four fifths of what is free]
     #[arg(long, value_name = "SIZE", help_heading = "Model and machine")]
     pub memory: Option<Bytes>,
     /// Whether weights stay in memory; the results are the same
@@ -183,7 +185,8 @@ pub fn open_model(args: &ModelArgs, folder: &Path) -> Result<OpenModel> {
     if args.precision != Precision::F32 && args.device == DeviceChoice::Float64 {
         return Err(Error::input("--device float64 has no other precision; leave --precision out"));
     }
-    let (spec, checkpoint) = model::open(folder, &OpenOptions { accept_keys: args.accept_key.clone(), rope_length: args.rope_length })?;
+    let open = OpenOptions { accept_keys: args.accept_key.clone(), rope_length: args.rope_length };
+    let (spec, checkpoint) = model::open(folder, &open)?;
     checkpoint.check_finite(&spec)?;
     let start = match args.start {
         StartChoice::None => None,
@@ -200,18 +203,28 @@ pub fn open_model(args: &ModelArgs, folder: &Path) -> Result<OpenModel> {
     }
     let options = args.engine(Budget::of(args.memory).engine());
     let threads = args.threads.map(usize::from);
-    let engine = match args.device {
+    let engine = match &args.device {
         DeviceChoice::Auto | DeviceChoice::Cpu => AnyEngine::Cpu(Engine::new(processor(args.precision, threads)?, spec, checkpoint, options)?),
         DeviceChoice::Float64 => AnyEngine::Float64(Engine::new(Reference, spec, checkpoint, options)?),
-        DeviceChoice::Cuda(n) => {
-            let gpu = Gpu::open(n)?;
-            let memory = args.memory.map_or(gpu.free_memory()? / 5 * 4, |m| m.0);
-            AnyEngine::Cuda(Engine::new(Cuda::on(gpu, args.precision.dtype()), spec, checkpoint, args.engine(memory))?)
+        DeviceChoice::Cuda(numbers) => {
+            let mut engines = vec![on_gpu(args, numbers, numbers[0], (spec, checkpoint))?];
+            for &n in &numbers[1..] {
+                // Each maps the files on its own, and gives pages back when it has packed them.
+                engines.push(on_gpu(args, numbers, n, model::open(folder, &open)?)?);
+            }
+            AnyEngine::Cuda(Several::of(engines)?)
         }
     };
     let name =
         folder.file_name().or_else(|| folder.parent().and_then(Path::file_name)).map_or_else(|| "model".into(), |n| OneLine(n.to_string_lossy()).to_string());
     Ok(OpenModel { folder: folder.to_path_buf(), name, engine, start })
+}
+
+/// An engine on the GPU of number `n`, whose memory those of `numbers` that are the same share.
+fn on_gpu(args: &ModelArgs, numbers: &[usize], n: usize, (spec, checkpoint): (ModelSpec, Checkpoint)) -> Result<Engine<Cuda<Gpu>>> {
+    let gpu = Gpu::open(n)?;
+    let memory = args.memory.map_or(gpu.free_memory()? / 5 * 4, |m| m.0) / numbers.iter().filter(|&&m| m == n).count();
+    Engine::new(Cuda::on(gpu, args.precision.dtype()), spec, checkpoint, args.engine(memory))
 }
 
 /// The processor, computing as asked.

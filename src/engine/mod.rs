@@ -35,12 +35,14 @@ mod memory;
 mod rooms;
 mod score;
 mod scorer;
+mod several;
 mod wave;
 mod weights;
 
 pub use memory::{Peak, free_memory, own_memory};
 pub use rooms::{Extent, workspace_bytes};
 pub use scorer::{Scorer, Sink, Values, score_lists};
+pub use several::Several;
 
 use crate::backend::{Backend, SSD_CHUNK};
 use crate::error::{Error, Result};

@@ -3,7 +3,7 @@
 use super::device::{emulated, emulated_hopper, gpu};
 use emulation::Schedule;
 use hilberg::backend::Backend;
-use hilberg::engine::{Engine, Options, Scorer, Values, Weights, score_lists};
+use hilberg::engine::{Engine, Options, Scorer, Several, Values, Weights, score_lists};
 use hilberg::forest::{Forest, Readout, TokenId};
 use hilberg::model;
 use hilberg::tensor::Dtype;
@@ -56,6 +56,24 @@ fn streamed_weights_give_the_same_bits() {
             assert_eq!(kept, streamed, "{name} in {precision:?}");
         }
     }
+}
+
+/// Two devices give what one gives, and such as may differ in the last bits do not work together.
+#[test]
+fn two_devices_are_as_one() {
+    let make = |schedule: usize| {
+        let (spec, checkpoint) = model::open(Path::new("tests/fixtures/models/llama"), &Default::default()).unwrap();
+        Engine::new(emulated(Schedule::ALL[schedule], Dtype::F32), spec, checkpoint, Options::default()).unwrap()
+    };
+    let lists: Vec<Vec<TokenId>> = (1..5).map(|l| (0..11 * l).map(|i| (i * 37 + l) % 89).collect()).collect();
+    let mut two = Several::of(vec![make(1), make(1)]).unwrap();
+    let (name, mut one) = (two.backend().name(), make(1));
+    let (got, want) = (score_lists(&mut two, &lists).unwrap(), score_lists(&mut one, &lists).unwrap());
+    assert_eq!(got.iter().map(|l| bits(l)).collect::<Vec<_>>(), want.iter().map(|l| bits(l)).collect::<Vec<_>>());
+    assert!(name == one.backend().name() && two.scorers().iter().all(|e| e.fed() > 0));
+    assert_eq!(two.weight_bytes(), 2 * one.weight_bytes());
+    let why = Several::of(vec![make(1), make(3)]).err().unwrap().to_string();
+    assert!(why.contains("name devices of one kind") && !why.contains('\n'), "{why}");
 }
 
 /// On a GPU, where there is one.
