@@ -27,6 +27,8 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Memory that was asked for is not there; with smaller waves it may be.
+    Memory(String),
     /// Ctrl-C or SIGTERM; what was finished is kept.
     Interrupted,
 }
@@ -34,7 +36,7 @@ pub enum Error {
 impl Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Input(what) => OneLine(what).fmt(f),
+            Error::Input(what) | Error::Memory(what) => OneLine(what).fmt(f),
             Error::File { path, what } => OneLine(&format_args!("{}: {what}", path.display())).fmt(f),
             Error::Io { path, source } => OneLine(&format_args!("{}: {source}", path.display())).fmt(f),
             Error::Interrupted => f.write_str("interrupted; start the same command again to go on"),
@@ -93,6 +95,11 @@ impl Error {
     /// An [`Error::Input`].
     pub fn input(what: impl Into<String>) -> Self {
         Error::Input(what.into())
+    }
+
+    /// An [`Error::Memory`].
+    pub fn memory(what: impl Into<String>) -> Self {
+        Error::Memory(what.into())
     }
 
     /// An [`Error::File`].

@@ -3,11 +3,16 @@
 
 use hilberg::backend::cpu::{Cpu, Isa, Products};
 use hilberg::backend::reference::Reference;
-use hilberg::engine::{Engine, Options, Scorer, Values, score_lists};
-use hilberg::forest::{Forest, Readout, Slot, SpanId, TokenId};
+use hilberg::engine::{Engine, Options, Scorer, Several, Sink, Values, Weights, score_lists};
+use hilberg::forest::{Forest, Readout, Slot, SlotValue, SpanId, TokenId};
 use hilberg::model::{self, OpenOptions};
 use hilberg::rng::Rng;
+use hilberg::{Error, Result};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
 
 /// One fixture of every kind of past: full and windowed attention, grouped heads, parallel residuals, both scans.
 const FAMILIES: [&str; 8] = ["gpt2", "gpt-neox", "llama", "mistral", "qwen3", "mamba", "mamba2", "mamba2-groups"];
@@ -224,17 +229,32 @@ fn greedy_tokens_are_counted() {
     }
 }
 
-/// Weights that do not fit are packed anew for every wave: slower, same bits.
+fn with_weights(name: &str, weights: Weights, memory: Option<usize>) -> Result<Engine<Cpu>> {
+    let (spec, checkpoint) = model::open(&folder(name), &OpenOptions::default()).unwrap();
+    Engine::new(Cpu::new(Some(2)).unwrap(), spec, checkpoint, Options { weights, memory, wave_rows: Some(64), ..Options::default() })
+}
+
+/// Weights that are packed anew for every wave: slower, same bits.
 #[test]
 fn streamed_weights_give_the_same_bits() {
     for name in ["llama", "mamba2"] {
-        let mut kept = engine(name, 2, 64);
-        assert!(!kept.streaming());
+        let [mut kept, mut streamed] = [Weights::Resident, Weights::Stream].map(|w| with_weights(name, w, None).unwrap());
+        assert!(!kept.streaming() && streamed.streaming() && streamed.weight_bytes() < kept.weight_bytes());
         let drawn = draw(5, kept.vocab(), 256, 2);
         let want = bits(&mut kept, &drawn);
-        kept.stream_weights();
-        same(name, "streamed weights", &bits(&mut kept, &drawn), &want);
+        same(name, "streamed weights", &bits(&mut streamed, &drawn), &want);
     }
+}
+
+/// Left to themselves, weights stay where they fit; told to stay where they do not, they are refused in a sentence that says what else there is.
+#[test]
+fn weights_stay_where_they_fit() {
+    // Half-way from what streaming takes to what all weights take.
+    let tight = Some([Weights::Stream, Weights::Resident].map(|w| with_weights("llama", w, None).unwrap().weight_bytes()).iter().sum::<usize>() / 2);
+    assert!(!with_weights("llama", Weights::Auto, None).unwrap().streaming());
+    assert!(with_weights("llama", Weights::Auto, tight).unwrap().streaming());
+    let why = with_weights("llama", Weights::Resident, tight).err().unwrap().to_string();
+    assert!(why.contains("--weights stream") && why.contains("--memory") && !why.contains('\n'), "{why}");
 }
 
 #[test]
@@ -250,4 +270,97 @@ fn bad_forests_are_refused_in_a_sentence() {
     let (spec, checkpoint) = model::open(&folder("gpt2"), &OpenOptions::default()).unwrap();
     let tiny = Engine::new(Cpu::new(Some(1)).unwrap(), spec, checkpoint, Options { memory: Some(1000), ..Options::default() });
     assert!(tiny.err().unwrap().to_string().contains("--memory"));
+}
+
+/// Takes values in the order in which they come, their bits as text.
+#[derive(Default)]
+struct InOrder(Vec<String>);
+
+impl Sink for InOrder {
+    fn put(&mut self, slot: Slot, value: SlotValue) {
+        self.0.push(format!("{slot:?} {value:?}"));
+    }
+}
+
+/// Several engines give what one gives, value by value in its order, each from trees of its own; sums reach over branches.
+#[test]
+fn several_engines_are_as_one() {
+    for (name, trees, engines) in [("llama", 5, 2), ("mamba2", 7, 3), ("llama", 1, 2), ("mistral", 2, 4)] {
+        let mut one = engine(name, 1, 64);
+        let mut drawn = draw(31, one.vocab(), one.max_positions().unwrap_or(300).min(300), trees);
+        for (span, _, n) in drawn.read.clone() {
+            let len = drawn.forest.span(span).len();
+            drawn.readout.sum_and_greedy(&drawn.forest, span, len - n..len).unwrap();
+        }
+        let mut several = Several::of((0..engines).map(|i| engine(name, 1, 40 + 30 * i)).collect()).unwrap();
+        let (mut want, mut got) = (InOrder::default(), InOrder::default());
+        one.score(&drawn.forest, &drawn.readout, &mut want).unwrap();
+        several.score(&drawn.forest, &drawn.readout, &mut got).unwrap();
+        assert!(got.0 == want.0 && want.0.len() == drawn.readout.slots() as usize, "{name}, {trees} trees, {engines} engines");
+        let fed: Vec<u64> = several.scorers().iter().map(Engine::fed).collect();
+        assert_eq!((several.fed(), fed.iter().filter(|f| **f > 0).count()), (one.fed(), trees.min(engines)), "{name}: {fed:?}");
+        assert!(trees > 1 || fed[0] > 0);
+    }
+}
+
+#[test]
+fn an_error_of_one_of_several_ends_all() {
+    let tokens = |last: TokenId| [vec![1; 60], vec![last]].concat();
+    let say = |lasts: [TokenId; 3]| {
+        let mut several = Several::of((0..3).map(|_| engine("llama", 1, 64)).collect()).unwrap();
+        score_lists(&mut several, &lasts.map(tokens)).unwrap_err().to_string()
+    };
+    let one = score_lists(&mut engine("llama", 1, 64), &[tokens(5), tokens(2_000_000)]).unwrap_err().to_string();
+    assert_eq!(say([5, 5, 2_000_000]), one);
+    assert_eq!(say([5, 2_000_000, 3_000_000]), one);
+    // Whose turn comes later may fail sooner.
+    struct Fails(Duration, &'static str);
+    impl Scorer for Fails {
+        fn vocab(&self) -> usize {
+            9
+        }
+        fn max_positions(&self) -> Option<usize> {
+            None
+        }
+        fn score(&mut self, _: &Forest, readout: &Readout, sink: &mut dyn Sink) -> Result<()> {
+            sink.put(readout.readings()[0].slot, SlotValue::Token(-1.0));
+            sleep(self.0);
+            if self.1.is_empty() { Ok(()) } else { Err(Error::input(self.1)) }
+        }
+    }
+    let fails = [(0, ""), (200, "second"), (0, "third")].map(|(ms, what)| Fails(Duration::from_millis(ms), what));
+    let (mut forest, mut readout, mut sink) = (Forest::new(), Readout::new(), InOrder::default());
+    for _ in 0..3 {
+        let root = forest.root(&[1, 2, 3]).unwrap();
+        readout.sum(&forest, root, 1..3).unwrap();
+    }
+    let why = Several::new(fails.into()).unwrap().score(&forest, &readout, &mut sink).unwrap_err();
+    assert_eq!((why.to_string().as_str(), sink.0.len()), ("second", 2));
+    assert!(Several::<Fails>::new(Vec::new()).is_err());
+}
+
+/// The flag that ends one engine's work ends all of theirs.
+#[test]
+fn several_engines_stop() {
+    let flag = Arc::new(AtomicBool::new(false));
+    let [mut first, mut second] = [0, 1].map(|_| {
+        let (spec, checkpoint) = model::open(&folder("llama"), &OpenOptions::default()).unwrap();
+        let options = Options { wave_rows: Some(1), stop: Some(flag.clone()), ..Options::default() };
+        Engine::new(Cpu::new(Some(1)).unwrap(), spec, checkpoint, options).unwrap()
+    });
+    // It comes while the first is in its fifth wave and the second in its first.
+    let (raised, mut waves) = (flag.clone(), 0);
+    first.set_trace(Some(Box::new(move |verb, _, _| {
+        waves += i32::from(verb == "embed");
+        raised.fetch_or(waves == 5, Ordering::Relaxed);
+    })));
+    second.set_trace(Some(Box::new(move |_, _, _| {
+        while !flag.load(Ordering::Relaxed) {
+            sleep(Duration::from_millis(1));
+        }
+    })));
+    let mut several = Several::of(vec![first, second]).unwrap();
+    let why = score_lists(&mut several, &[vec![1; 200], vec![1; 200]]).unwrap_err();
+    assert!(matches!(why, Error::Interrupted), "{why}");
+    assert_eq!(several.scorers().iter().map(Engine::fed).collect::<Vec<_>>(), [4, 0]);
 }

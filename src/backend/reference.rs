@@ -25,7 +25,7 @@ pub struct Mat {
 
 impl Mat {
     fn zeros(rows: usize, cols: usize) -> Result<Mat> {
-        let too_large = || Error::input(format!("not enough memory for a float64 matrix of {rows} × {cols} numbers"));
+        let too_large = || Error::memory(format!("there is no memory left for a float64 matrix of {rows} × {cols} numbers"));
         let n = rows.checked_mul(cols).ok_or_else(too_large)?;
         let mut data = Vec::new();
         data.try_reserve_exact(n).map_err(|_| too_large())?;

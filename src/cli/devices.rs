@@ -6,6 +6,8 @@ use crate::backend::cuda;
 use crate::error::Result;
 
 /// What there is to compute on, and why not more
+///
+/// Several GPUs of a kind work on one measurement or scoring with --device cuda:0,1: each on texts of its own, with the results of one.
 #[derive(clap::Args, Debug)]
 pub struct DevicesArgs {
     /// Print JSON
@@ -45,7 +47,13 @@ pub fn run(args: &DevicesArgs) -> Result<()> {
     for d in &devices {
         say(&format!("{:<8} {:<4} {}", d.device, if d.available { "yes" } else { "no" }, d.what))?;
     }
-    Ok(())
+    together(&devices).map_or(Ok(()), |told| say(&told))
+}
+
+/// How GPUs are used together, where there are several.
+fn together(devices: &[Device]) -> Option<String> {
+    let numbers: Vec<&str> = devices.iter().filter(|d| d.available).filter_map(|d| d.device.strip_prefix("cuda:")).collect();
+    (numbers.len() > 1).then(|| format!("together: --device cuda:{}, those of one sm_", numbers.join(",")))
 }
 
 /// The GPUs, or why there is none.
@@ -61,4 +69,17 @@ fn cuda() -> Vec<Device> {
         Device { device: format!("cuda:{}", f.ordinal), available: f.is_enough(), what: what + old }
     };
     found.iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_gpus_are_named_together() {
+        let device = |device: &str, available| Device { device: device.into(), available, what: String::new() };
+        let all = [device("cpu", true), device("cuda:0", true), device("cuda:1", false), device("cuda:2", true)];
+        assert_eq!(together(&all).unwrap(), "together: --device cuda:0,2, those of one sm_");
+        assert_eq!((together(&all[..3]), together(&[device("cuda", false)])), (None, None));
+    }
 }

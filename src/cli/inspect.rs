@@ -9,7 +9,7 @@ use super::budget::Budget;
 use super::options::{ModelArgs, processor};
 use super::{say, say_json};
 use crate::corpus::Tokenizer;
-use crate::engine::{Engine, Extent, Options, cut, own_memory, workspace_bytes};
+use crate::engine::{Engine, Extent, cut, own_memory, workspace_bytes};
 use crate::error::Result;
 use crate::forest::{Forest, Readout};
 use crate::model::{self, Checkpoint, Mixer, ModelSpec, OpenOptions, Residual};
@@ -44,7 +44,7 @@ pub struct InspectArgs {
 pub struct Memory {
     /// Packed weights and scratch.
     pub weights: u64,
-    /// Whether weights are packed anew for each wave because all of them exceed the bound.
+    /// Whether weights are packed anew for each wave: because all of them exceed the bound, or because that was asked for.
     pub streamed: bool,
     /// Tokens of a text.
     pub length: usize,
@@ -80,7 +80,7 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     let tokenizer = if path.exists() { Some(Tokenizer::open(&path)?) } else { None };
     let inspection = describe(&spec, &checkpoint, tokenizer.as_ref());
     let states = if cut(&spec, 1).grain.is_some() { FORKS } else { 0 };
-    let options = Options { memory: Some(Budget::of(args.run.memory).engine()), wave_rows: args.run.wave_rows.map(|n| n as usize), ..Options::default() };
+    let options = args.run.engine(Budget::of(args.run.memory).engine());
     let engine = Engine::new(processor(args.run.precision, args.run.threads.map(usize::from))?, spec, checkpoint, options)?;
     let length = args.length.map_or(engine.spec().max_positions.unwrap_or(LENGTH).min(LENGTH), |n| n as usize);
     // Many texts fill usual waves; one that is longer than a wave leaves its history to the next.

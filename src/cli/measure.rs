@@ -2,6 +2,7 @@
 
 use super::budget::Budget;
 use super::corpus::CorpusArgs;
+use super::engine::Telling;
 use super::measure_texts::{Groups, Texts};
 use super::options::{ModelArgs, OpenModel, open_model};
 use super::progress::{Meter, ceiling, duration};
@@ -252,7 +253,7 @@ impl Session<'_> {
         let mut last = Done::default();
         let task = Task { design: &plan.design, start: known.identity.start, groups, shard: self.args.shard, least };
         let (flag, _heeding) = (stop_flag(), Heeding::new());
-        let scored = score_groups(&mut model.engine, task, &mut journal, self.args.pace(), &flag, &mut |done: &Done| {
+        let scored = score_groups(&mut Telling(&mut model.engine), task, &mut journal, self.args.pace(), &flag, &mut |done: &Done| {
             last = *done;
             meter.show(done);
         });

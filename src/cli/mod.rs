@@ -9,6 +9,7 @@ pub mod bench;
 mod budget;
 pub mod corpus;
 pub mod devices;
+pub mod engine;
 pub mod estimate;
 pub mod inspect;
 pub mod measure;

@@ -1,21 +1,20 @@
 //! Options that mean the same in every subcommand that runs a model, and how a model is opened by them.
 
 use super::budget::Budget;
-use super::signals::{Heeding, stop_flag};
-use crate::backend::Backend;
+use super::engine::AnyEngine;
+use super::signals::stop_flag;
 use crate::backend::cpu::Cpu;
 use crate::backend::cuda::{Cuda, Gpu};
 use crate::backend::reference::Reference;
-use crate::engine::{Engine, Options, Scorer, Sink, Trace};
+use crate::engine::{Engine, Options, Several, Weights};
 use crate::error::{Error, OneLine, Result};
-use crate::forest::{Forest, Readout};
 use crate::model::{self, Checkpoint, ModelSpec, OpenOptions, StartToken};
 use crate::tensor::Dtype;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// Where products are computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// The processor, too, until the kernels have been measured on GPUs.
     Auto,
@@ -23,20 +22,21 @@ pub enum DeviceChoice {
     Cpu,
     /// Plain float64 loops: slow, for checking.
     Float64,
-    /// The CUDA device of this number.
-    Cuda(usize),
+    /// The CUDA devices of these numbers, of which there is one at least; one that is named twice has two engines.
+    Cuda(Vec<usize>),
 }
 
 impl FromStr for DeviceChoice {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {
-        let unknown = || format!("`{s}` is none of auto, cpu, float64, cuda and cuda:N");
+        let unknown = || format!("`{s}` is none of auto, cpu, float64, cuda, cuda:N and cuda:N,M");
+        let numbers = |list: &str| list.split(',').map(|n| n.parse::<u16>().ok().map(usize::from)).collect::<Option<Vec<usize>>>();
         match s {
             "auto" => Ok(DeviceChoice::Auto),
             "cpu" => Ok(DeviceChoice::Cpu),
             "float64" => Ok(DeviceChoice::Float64),
-            "cuda" => Ok(DeviceChoice::Cuda(0)),
-            _ => s.strip_prefix("cuda:").and_then(|n| n.parse::<u16>().ok()).map(|n| DeviceChoice::Cuda(n.into())).ok_or_else(unknown),
+            "cuda" => Ok(DeviceChoice::Cuda(vec![0])),
+            _ => s.strip_prefix("cuda:").and_then(numbers).map(DeviceChoice::Cuda).ok_or_else(unknown),
         }
     }
 }
@@ -109,18 +109,33 @@ impl FromStr for Bytes {
     }
 }
 
+/// Whether weights stay packed, as the option spells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum WeightsChoice {
+    /// Keep them where they fit beside a small wave, stream them where not
+    Auto,
+    /// Keep them; an error where they do not fit
+    Resident,
+    /// Pack them anew from the mapped file for each wave
+    Stream,
+}
+
 /// How a model is opened and run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ModelArgs {
-    /// Where to compute: auto or cpu (the processor), cuda or cuda:N (a GPU), float64 (plain loops, slow, for checking)
+    /// Where to compute: auto or cpu (the processor), cuda or cuda:N (a GPU), cuda:N,M (several of a kind, each on texts of its own), float64 (plain loops, slow,
+    /// for checking)
     #[arg(long, default_value = "auto", value_name = "DEVICE", help_heading = "Model and machine")]
     pub device: DeviceChoice,
     /// Operands of products; sums and residuals are float32 in any case
     #[arg(long, value_enum, default_value = "f32", help_heading = "Model and machine")]
     pub precision: Precision,
-    /// Bound on what is allocated, mapped files apart: 500M, 2G; three quarters are the engine's, all of it on a GPU [default: four fifths of what is free]
+    /// Bound on what is allocated, mapped files apart: 500M, 2G; three quarters are the engine's, on GPUs all of it is, on each [default: four fifths of what is free]
     #[arg(long, value_name = "SIZE", help_heading = "Model and machine")]
     pub memory: Option<Bytes>,
+    /// Whether weights stay in memory; the results are the same
+    #[arg(long, value_enum, default_value = "auto", help_heading = "Model and machine")]
+    pub weights: WeightsChoice,
     /// Threads [default: one a core]
     #[arg(long, value_name = "N", help_heading = "Model and machine", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
@@ -138,76 +153,15 @@ pub struct ModelArgs {
     pub wave_rows: Option<u32>,
 }
 
-/// An engine on whichever backend was chosen: the one place where the choice is a value.
-pub enum AnyEngine {
-    /// The processor.
-    Cpu(Engine<Cpu>),
-    /// Plain float64 loops.
-    Float64(Engine<Reference>),
-    /// A GPU.
-    Cuda(Engine<Cuda<Gpu>>),
-}
-
-macro_rules! each {
-    ($any:expr, $e:ident => $body:expr) => {
-        match $any {
-            AnyEngine::Cpu($e) => $body,
-            AnyEngine::Float64($e) => $body,
-            AnyEngine::Cuda($e) => $body,
-        }
-    };
-}
-
-impl AnyEngine {
-    /// The model.
-    pub fn spec(&self) -> &ModelSpec {
-        each!(self, e => e.spec())
-    }
-
-    /// Its weights.
-    pub fn checkpoint(&self) -> &Checkpoint {
-        each!(self, e => e.checkpoint())
-    }
-
-    /// The backend with its instruction path, as fingerprints name it.
-    pub fn backend(&self) -> String {
-        each!(self, e => e.backend().name())
-    }
-
-    /// Rows fed so far.
-    pub fn fed(&self) -> u64 {
-        each!(self, e => e.fed())
-    }
-
-    /// Bytes of weights and scratch.
-    pub fn weight_bytes(&self) -> usize {
-        each!(self, e => e.weight_bytes())
-    }
-
-    /// Bytes that scoring this would hold.
-    ///
-    /// # Errors
-    /// A memory bound that not even one small wave fits.
-    pub fn needed_bytes(&self, forest: &Forest, readout: &Readout) -> Result<usize> {
-        each!(self, e => e.needed_bytes(forest, readout))
-    }
-
-    /// Sends every verb's output to `trace`.
-    pub fn set_trace(&mut self, trace: Option<Trace>) {
-        each!(self, e => e.set_trace(trace))
-    }
-}
-
-impl Scorer for AnyEngine {
-    fn vocab(&self) -> usize {
-        each!(self, e => e.vocab())
-    }
-    fn max_positions(&self) -> Option<usize> {
-        each!(self, e => e.max_positions())
-    }
-    fn score(&mut self, forest: &Forest, readout: &Readout, sink: &mut dyn Sink) -> Result<()> {
-        let _heeding = Heeding::new();
-        each!(self, e => e.score(forest, readout, sink))
+impl ModelArgs {
+    /// How an engine runs that has so much memory, in bytes.
+    pub fn engine(&self, memory: usize) -> Options {
+        let weights = match self.weights {
+            WeightsChoice::Auto => Weights::Auto,
+            WeightsChoice::Resident => Weights::Resident,
+            WeightsChoice::Stream => Weights::Stream,
+        };
+        Options { memory: Some(memory), weights, wave_rows: self.wave_rows.map(|n| n as usize), stop: Some(stop_flag()) }
     }
 }
 
@@ -231,7 +185,8 @@ pub fn open_model(args: &ModelArgs, folder: &Path) -> Result<OpenModel> {
     if args.precision != Precision::F32 && args.device == DeviceChoice::Float64 {
         return Err(Error::input("--device float64 has no other precision; leave --precision out"));
     }
-    let (spec, checkpoint) = model::open(folder, &OpenOptions { accept_keys: args.accept_key.clone(), rope_length: args.rope_length })?;
+    let open = OpenOptions { accept_keys: args.accept_key.clone(), rope_length: args.rope_length };
+    let (spec, checkpoint) = model::open(folder, &open)?;
     checkpoint.check_finite(&spec)?;
     let start = match args.start {
         StartChoice::None => None,
@@ -246,20 +201,30 @@ pub fn open_model(args: &ModelArgs, folder: &Path) -> Result<OpenModel> {
         let what = format!("the start token {} ({}) lies outside the model's vocabulary of {}; say --start ID", s.id, s.source, spec.vocab);
         return Err(if matches!(args.start, StartChoice::Id(_)) { Error::input(what) } else { Error::file(folder.join("config.json"), what) });
     }
-    let options = Options { memory: Some(Budget::of(args.memory).engine()), wave_rows: args.wave_rows.map(|n| n as usize), stop: Some(stop_flag()) };
+    let options = args.engine(Budget::of(args.memory).engine());
     let threads = args.threads.map(usize::from);
-    let engine = match args.device {
+    let engine = match &args.device {
         DeviceChoice::Auto | DeviceChoice::Cpu => AnyEngine::Cpu(Engine::new(processor(args.precision, threads)?, spec, checkpoint, options)?),
         DeviceChoice::Float64 => AnyEngine::Float64(Engine::new(Reference, spec, checkpoint, options)?),
-        DeviceChoice::Cuda(n) => {
-            let gpu = Gpu::open(n)?;
-            let memory = args.memory.map_or(gpu.free_memory()? / 5 * 4, |m| m.0);
-            AnyEngine::Cuda(Engine::new(Cuda::on(gpu, args.precision.dtype()), spec, checkpoint, Options { memory: Some(memory), ..options })?)
+        DeviceChoice::Cuda(numbers) => {
+            let mut engines = vec![on_gpu(args, numbers, numbers[0], (spec, checkpoint))?];
+            for &n in &numbers[1..] {
+                // Each maps the files on its own, and gives pages back when it has packed them.
+                engines.push(on_gpu(args, numbers, n, model::open(folder, &open)?)?);
+            }
+            AnyEngine::Cuda(Several::of(engines)?)
         }
     };
     let name =
         folder.file_name().or_else(|| folder.parent().and_then(Path::file_name)).map_or_else(|| "model".into(), |n| OneLine(n.to_string_lossy()).to_string());
     Ok(OpenModel { folder: folder.to_path_buf(), name, engine, start })
+}
+
+/// An engine on the GPU of number `n`, whose memory those of `numbers` that are the same share.
+fn on_gpu(args: &ModelArgs, numbers: &[usize], n: usize, (spec, checkpoint): (ModelSpec, Checkpoint)) -> Result<Engine<Cuda<Gpu>>> {
+    let gpu = Gpu::open(n)?;
+    let memory = args.memory.map_or(gpu.free_memory()? / 5 * 4, |m| m.0) / numbers.iter().filter(|&&m| m == n).count();
+    Engine::new(Cuda::on(gpu, args.precision.dtype()), spec, checkpoint, args.engine(memory))
 }
 
 /// The processor, computing as asked.

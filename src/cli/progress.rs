@@ -1,6 +1,6 @@
 //! How far a measurement is: a bar on a terminal, a line now and then in a log.
 
-use super::options::AnyEngine;
+use super::engine::{AnyEngine, Telling};
 use crate::bench::{Ceilings, Work};
 use crate::engine::{Scorer, Sink, cut};
 use crate::error::Result;
@@ -182,7 +182,7 @@ impl Scorer for Watched<'_> {
         self.engine.max_positions()
     }
     fn score(&mut self, forest: &Forest, readout: &Readout, sink: &mut dyn Sink) -> Result<()> {
-        self.engine.score(forest, readout, sink)?;
+        Telling(self.engine).score(forest, readout, sink)?;
         if let AnyEngine::Cpu(engine) = &*self.engine {
             self.work = self.work + work(engine.spec(), forest, readout).0;
             if self.ceilings.is_none() && self.began.elapsed() >= WORTH_MEASURING {

@@ -2,7 +2,8 @@
 
 use super::budget::Budget;
 use super::corpus::CorpusArgs;
-use super::options::{AnyEngine, ModelArgs, OpenModel, open_model};
+use super::engine::AnyEngine;
+use super::options::{ModelArgs, OpenModel, open_model};
 use super::progress::Counter;
 use super::score_rows::{self, PromptArgs};
 use super::{say, say_json};

@@ -1,6 +1,7 @@
 //! `hilberg trace`: every verb's output by name, one backend against another.
 
-use super::options::{AnyEngine, DeviceChoice, ModelArgs, open_model};
+use super::engine::AnyEngine;
+use super::options::{DeviceChoice, ModelArgs, open_model};
 use super::{say, say_json};
 use crate::engine::{Scorer, Values};
 use crate::error::{Error, Result};
@@ -46,8 +47,8 @@ struct Row {
     within: bool,
 }
 
-fn seen(args: &TraceArgs, device: DeviceChoice) -> Result<Vec<Seen>> {
-    let run = ModelArgs { device, ..args.run.clone() };
+fn seen(args: &TraceArgs, device: &DeviceChoice) -> Result<Vec<Seen>> {
+    let run = ModelArgs { device: device.clone(), ..args.run.clone() };
     let mut engine: AnyEngine = open_model(&run, &args.model)?.engine;
     let all = Arc::new(Mutex::new(Vec::new()));
     let into = all.clone();
@@ -75,7 +76,7 @@ pub fn run(args: &TraceArgs) -> Result<()> {
     if args.tokens.len() > 512 {
         return Err(Error::input("a trace takes at most 512 token ids"));
     }
-    let (ours, theirs) = (seen(args, args.run.device)?, seen(args, args.against)?);
+    let (ours, theirs) = (seen(args, &args.run.device)?, seen(args, &args.against)?);
     let mut rows = Vec::new();
     for (a, b) in ours.iter().zip(&theirs) {
         if a.name != b.name || a.values.len() != b.values.len() {

@@ -33,20 +33,22 @@
 mod layers;
 mod memory;
 mod rooms;
+mod score;
 mod scorer;
+mod several;
 mod wave;
 mod weights;
 
 pub use memory::{Peak, free_memory, own_memory};
 pub use rooms::{Extent, workspace_bytes};
 pub use scorer::{Scorer, Sink, Values, score_lists};
+pub use several::Several;
 
 use crate::backend::{Backend, SSD_CHUNK};
 use crate::error::{Error, Result};
-use crate::forest::{Cut, Forest, Readout, Slot, SlotValue, Wave, Waves};
+use crate::forest::{Cut, Forest, Readout, Wave, Waves};
 use crate::model::{Block, Checkpoint, Mixer, ModelSpec, Rope};
 use rooms::{Rooms, ropes};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use weights::{BlockWeights, Lin, NormWeights};
@@ -58,11 +60,28 @@ pub const WAVE_ROWS: usize = 4096;
 /// Rows of a wave when weights are packed anew for each: enough work to hide it.
 pub const STREAMING_ROWS: usize = 16_384;
 
+/// Fewer rows of a wave are not tried where memory is short.
+const LEAST_ROWS: usize = 128;
+
+/// Whether weights stay packed from wave to wave. It makes no difference to what is computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Weights {
+    /// They stay where all of them and a small wave fit the memory, and are packed anew for each wave where not.
+    #[default]
+    Auto,
+    /// They stay; where they do not fit, that is an error.
+    Resident,
+    /// They are packed anew for each wave, whether or not they fit.
+    Stream,
+}
+
 /// How an engine runs.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Bound on what the engine allocates, in bytes, mapped weights apart; `None`: four fifths of what the machine has free.
     pub memory: Option<usize>,
+    /// Whether weights stay packed.
+    pub weights: Weights,
     /// Rows of a wave; `None`: [`WAVE_ROWS`] or [`STREAMING_ROWS`].
     pub wave_rows: Option<usize>,
     /// Set from outside to end the work early with [`Error::Interrupted`].
@@ -89,6 +108,8 @@ pub struct Engine<B: Backend> {
     rope_of: Vec<Vec<Option<usize>>>,
     trace: Option<Trace>,
     fed: u64,
+    /// Where memory ran out: the most rows of a wave since then.
+    shrunk: Option<usize>,
 }
 
 struct HeadWeights<B: Backend> {
@@ -107,13 +128,9 @@ impl<B: Backend> Engine<B> {
     /// Puts a model on a backend. Weights are packed when the first forest comes.
     ///
     /// # Errors
-    /// A memory bound into which not even one row fits.
+    /// A memory bound into which not even one row fits beside the weights, all of them where they are to stay.
     pub fn new(backend: B, spec: ModelSpec, checkpoint: Checkpoint, options: Options) -> Result<Self> {
         let memory = options.memory.unwrap_or_else(|| free_memory() / 5 * 4);
-        let total: usize = spec.layers.iter().map(|l| weights::layer_bytes(&backend, l)).sum::<usize>() + weights::head_bytes(&backend, &spec);
-        let small = Extent { rows: backend.block_rows(), states: 16, ..Extent::default() };
-        let least = workspace_bytes(&backend, &spec, small);
-        let streaming = total + least > memory;
         let all = ropes(&spec);
         let of = |b: &Block| match &b.mixer {
             Mixer::Attention(a) => a.rope.as_ref().and_then(|r| all.iter().position(|t| *t == r)),
@@ -121,19 +138,26 @@ impl<B: Backend> Engine<B> {
         };
         let rope_of = spec.layers.iter().map(|l| l.blocks.iter().map(of).collect()).collect();
         let ropes = all.into_iter().map(|rope| Turning { rope: rope.clone(), table: None, positions: 0 }).collect();
-        let engine =
-            Engine { backend, spec, checkpoint, options, memory, packed: None, head: None, streaming, rooms: None, ropes, rope_of, trace: None, fed: 0 };
-        let row = workspace_bytes(&engine.backend, &engine.spec, Extent { rows: 1, ..Extent::default() });
+        let (packed, head, rooms, trace, shrunk) = (None, None, None, None, None);
+        let mut engine = Engine { backend, spec, checkpoint, options, memory, packed, head, streaming: false, rooms, ropes, rope_of, trace, fed: 0, shrunk };
+        let wave = |rows, states| workspace_bytes(&engine.backend, &engine.spec, Extent { rows, states, ..Extent::default() });
+        let (row, small) = (wave(1, 0), wave(engine.backend.block_rows(), 16));
+        engine.streaming = match engine.options.weights {
+            Weights::Auto => engine.weight_bytes() + small > memory,
+            Weights::Resident => false,
+            Weights::Stream => true,
+        };
         if engine.weight_bytes() + row > memory { Err(engine.too_large(row)) } else { Ok(engine) }
     }
 
     fn too_large(&self, workspace: usize) -> Error {
         let mib = |b: usize| b.div_ceil(1 << 20);
         Error::input(format!(
-            "this model needs {} MiB for its weights and {} MiB for a small wave, but {} MiB of memory are left for them; give --memory more",
+            "this model needs {} MiB for its weights and {} MiB for a small wave, but {} MiB of memory are left for them; give --memory more{}",
             mib(self.weight_bytes()),
             mib(workspace),
-            mib(self.memory)
+            mib(self.memory),
+            if self.streaming { "" } else { ", or let weights stream (--weights stream)" }
         ))
     }
 
@@ -157,7 +181,12 @@ impl<B: Backend> Engine<B> {
         self.fed
     }
 
-    /// Calls `trace` with the output of every verb from now on.
+    /// The most rows of a wave since memory ran out, though it should have been enough by the bound; `None` where that has not happened.
+    pub fn shrunk(&self) -> Option<usize> {
+        self.shrunk
+    }
+
+    /// Calls `trace` with the output of every verb from now on; where memory runs out, with that of the wave that begins anew once more.
     pub fn set_trace(&mut self, trace: Option<Trace>) {
         self.trace = trace;
     }
@@ -167,7 +196,7 @@ impl<B: Backend> Engine<B> {
         cut(&self.spec, rows)
     }
 
-    /// Whether weights are packed anew for each wave because they do not fit.
+    /// Whether weights are packed anew for each wave.
     pub fn streaming(&self) -> bool {
         self.streaming
     }
@@ -183,24 +212,18 @@ impl<B: Backend> Engine<B> {
         let mut rows = self.options.wave_rows.unwrap_or(self.usual()).max(1);
         let room = self.memory.saturating_sub(self.weight_bytes());
         let bytes = |rows| workspace_bytes(&self.backend, &self.spec, Extent { rows, states, ..Extent::default() });
-        while rows > 128 && bytes(rows) > room {
-            rows = (rows / 2).max(128);
+        while rows > LEAST_ROWS && bytes(rows) > room {
+            rows = fewer(rows);
         }
         rows
-    }
-
-    /// Packs weights anew for each wave from now on, whether or not they fit.
-    pub fn stream_weights(&mut self) {
-        self.streaming = true;
-        self.packed = None;
-        self.head = None;
     }
 
     /// Waves that fit the memory, with their extent.
     fn plan(&self, forest: &Forest, readout: &Readout) -> Result<(Vec<Wave>, Extent)> {
         // A tree that is cut keeps its past for every layer: better a wave that holds it whole, where memory allows one.
         let largest = || Waves::rows_by_tree(forest, readout).into_iter().max().unwrap_or(0);
-        let mut rows = self.options.wave_rows.unwrap_or_else(|| self.usual().max(largest())).max(1);
+        let most = self.shrunk.unwrap_or(usize::MAX);
+        let mut rows = self.options.wave_rows.unwrap_or_else(|| self.usual().max(largest())).clamp(1, most);
         let room = self.memory.saturating_sub(self.weight_bytes());
         loop {
             let waves = Waves::plan(forest, readout, self.cut(rows));
@@ -209,10 +232,10 @@ impl<B: Backend> Engine<B> {
             if bytes <= room {
                 return Ok((waves, extent));
             }
-            if rows <= 128 {
+            if rows <= LEAST_ROWS {
                 return Err(self.too_large(bytes));
             }
-            rows = (rows / 2).max(128);
+            rows = fewer(rows);
         }
     }
 
@@ -257,6 +280,11 @@ impl<B: Backend> Engine<B> {
     }
 }
 
+/// Rows of a wave where so many take too much memory.
+fn fewer(rows: usize) -> usize {
+    (rows / 2).max(LEAST_ROWS)
+}
+
 /// How a model's waves must be cut.
 pub fn cut(spec: &ModelSpec, rows: usize) -> Cut {
     let mut reach = Some(0u32);
@@ -292,53 +320,4 @@ pub fn extent(waves: &[Wave]) -> Extent {
         positions: w.positions.iter().max().map_or(0, |&p| p as usize + 1),
     };
     waves.iter().map(of).fold(Extent::default(), Extent::most)
-}
-
-/// A sum in the making.
-#[derive(Default)]
-struct Open {
-    sum: f64,
-    count: u32,
-    greedy: u32,
-}
-
-impl<B: Backend> Scorer for Engine<B> {
-    fn vocab(&self) -> usize {
-        self.spec.vocab
-    }
-
-    fn max_positions(&self) -> Option<usize> {
-        self.spec.max_positions
-    }
-
-    fn score(&mut self, forest: &Forest, readout: &Readout, sink: &mut dyn Sink) -> Result<()> {
-        let (waves, extent) = self.plan(forest, readout)?;
-        self.check(forest, &waves)?;
-        self.prepare(extent)?;
-        let mut open: BTreeMap<Slot, Open> = BTreeMap::new();
-        for wave in &waves {
-            self.stopped()?;
-            let said = self.run(wave)?;
-            self.fed += wave.tokens.len() as u64;
-            for (i, (target, log)) in wave.targets.iter().zip(said.logs).enumerate() {
-                if log.is_nan() {
-                    return Err(Error::input(format!("the model gives no number for token {}: its activations overflow or are not finite", target.token)));
-                }
-                if target.of == 0 {
-                    sink.put(target.slot, SlotValue::Token(log));
-                    continue;
-                }
-                let entry = open.entry(target.slot).or_default();
-                entry.sum += log as f64;
-                entry.count += 1;
-                entry.greedy += u32::from(said.greedy.as_ref().is_some_and(|g| g[i]));
-                if entry.count == target.of {
-                    let value = SlotValue::Sum { sum: entry.sum, count: entry.count, greedy: target.greedy.then_some(entry.greedy) };
-                    open.remove(&target.slot);
-                    sink.put(target.slot, value);
-                }
-            }
-        }
-        Ok(())
-    }
 }

@@ -10,6 +10,7 @@
 
 mod allot;
 mod layout;
+mod part;
 mod readout;
 mod tables;
 mod wave;

@@ -49,6 +49,13 @@ pub struct Reading {
     pub wanted: Wanted,
 }
 
+impl Reading {
+    /// How many slots it fills.
+    pub fn slots(&self) -> u32 {
+        if self.wanted == Wanted::Each { self.tokens.end - self.tokens.start } else { 1 }
+    }
+}
+
 /// All readings over a forest. Slots are numbered in the order in which they were asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Readout {
@@ -95,9 +102,15 @@ impl Readout {
             return Err(Error::input(format!("nothing predicts the first token of the path of span {}", span.0)));
         }
         let slot = Slot(self.slots);
-        self.slots += if wanted == Wanted::Each { tokens.end - tokens.start } else { 1 };
-        self.readings.push(Reading { span, tokens, slot, wanted });
+        let reading = Reading { span, tokens, slot, wanted };
+        self.slots += reading.slots();
+        self.readings.push(reading);
         Ok(slot)
+    }
+
+    /// These readings of a readout of so many slots.
+    pub(super) fn some(readings: Vec<Reading>, slots: u32) -> Self {
+        Readout { readings, slots }
     }
 
     /// The readings, in slot order.

@@ -41,17 +41,17 @@ fn hollow(folder: &Path, layers: usize, d: usize, ff: usize, vocab: usize) -> Pa
     folder.to_path_buf()
 }
 
-/// Runs to the end, and says the most that was allocated (sampled) and the most that was resident (the system's own mark), in bytes.
-fn peaks(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> (u64, u64) {
-    let mut child = command(args).stdout(Stdio::null()).spawn().unwrap();
-    let (mut allocated, mut resident) = (0, 0);
+/// Runs to the end, and says the most, in bytes, of what the system tells by these names, sampled.
+fn peaks<const N: usize>(mut command: Command, names: [&str; N]) -> [u64; N] {
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let mut most = [0; N];
     loop {
         let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
         let of = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)?.trim().strip_suffix(" kB")?.parse::<u64>().ok()).unwrap_or(0) << 10;
-        (allocated, resident) = (allocated.max(of("RssAnon:")), resident.max(of("VmHWM:")));
+        most = std::array::from_fn(|i| most[i].max(of(names[i])));
         if let Some(status) = child.try_wait().unwrap() {
             assert!(status.success());
-            return (allocated, resident);
+            return most;
         }
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -65,18 +65,21 @@ fn peaks_are_what_inspect_says() {
     let (texts, out) = (folder.path().join("texts.npy"), folder.path().join("scores.jsonl"));
     // With the start token, and without the last one, which is not fed, two fill a wave of 1,024 rows; of one of 256 rows they leave keys and values to the next.
     tokens(&texts, 2, 512, 10_240, 5);
-    for (memory, wave_rows, streamed) in [("256M", 1024, false), ("256M", 256, false), ("128M", 1024, true)] {
+    refused(args!["score", "-m", model, texts, "--memory", "128M", "--weights", "resident"], &["--memory more", "--weights stream"]);
+    for (memory, weights, wave_rows, streamed) in
+        [("256M", "auto", 1024, false), ("256M", "resident", 256, false), ("128M", "auto", 1024, true), ("256M", "stream", 1024, true)]
+    {
         let rows = wave_rows.to_string();
-        let options = ["--memory", memory, "--wave-rows", &rows, "--threads", "2"];
+        let options = ["--memory", memory, "--weights", weights, "--wave-rows", &rows, "--threads", "2"];
         let said = &told_json(args!["inspect", "--json", "--length", "512", model; options])["memory"];
         assert_eq!((&said["streamed"], &said["wave_rows"]), (&Value::from(streamed), &Value::from(wave_rows)));
         // Of five layers the keys and values of the rows that a later wave sees: at least those of the waves before its last.
         let kept = if wave_rows < 512 { 5 * 2 * 512 * 4 * (512 - wave_rows)..5 * 2 * 512 * 4 * 512 + 1 } else { 0..1 };
         assert!(kept.contains(&said["kept"].as_u64().unwrap()), "{said}");
-        let (allocated, resident) = peaks(args!["score", "--quiet", "-m", model, texts, "--out", out; options]);
+        let [allocated, resident] = peaks(command(args!["score", "--quiet", "-m", model, texts, "--out", out; options]), ["RssAnon:", "VmHWM:"]);
         for (what, got) in [("allocated", allocated), ("with_mapped", resident)] {
             let ratio = got as f64 / said[what].as_f64().unwrap();
-            assert!((0.9..1.1).contains(&ratio), "--memory {memory}: {what} was {ratio:.3} of what inspect says: {said}");
+            assert!((0.9..1.1).contains(&ratio), "--memory {memory} --weights {weights}: {what} was {ratio:.3} of what inspect says: {said}");
         }
         for line in fs::read_to_string(&out).unwrap().lines() {
             let row: Value = serde_json::from_str(line).unwrap();
@@ -85,4 +88,30 @@ fn peaks_are_what_inspect_says() {
             assert!((mean / want - 1.0).abs() <= f64::powi(2.0, -24), "{mean}, not {want}");
         }
     }
+}
+
+/// A process that may have less than its waves ask for goes on with smaller ones, says so once, and comes to the same results.
+#[test]
+fn waves_get_smaller_where_memory_runs_out() {
+    let folder = TempDir::new().unwrap();
+    let model = hollow(folder.path(), 1, 256, 256, 512);
+    let (texts, at) = (folder.path().join("texts.npy"), |name: &str| folder.path().join(name));
+    tokens(&texts, 48, 512, 512, 6);
+    // Quiet, since a machine whose speed is measured takes memory for that, too. A thread's own heap would reserve more room than waves take.
+    let measure = |before: &str, rows: &str, out: &str| {
+        let what = ["--quiet", "--length", "512", "--splits", "256", "--chunks", "48", "--threads", "1", "--wave-rows", rows];
+        let mut sh = Command::new("sh");
+        sh.args(["-c", &format!("{before} exec \"$0\" \"$@\"")]).arg(env!("CARGO_BIN_EXE_hilberg")).env("MALLOC_ARENA_MAX", "1");
+        sh.args(args!["measure", "-m", model, texts, "--out", at(out); what]);
+        sh
+    };
+    let [small, large] = [("1024", "small"), ("16384", "large")].map(|(rows, out)| peaks(measure("", rows, out), ["VmPeak:"])[0]);
+    assert!(large > small + (30 << 20), "{small} and {large} bytes");
+    let done = measure(&format!("ulimit -v {};", (small + large) / 2048), "16384", "short").output().unwrap();
+    let err = String::from_utf8(done.stderr).unwrap();
+    assert!(done.status.success(), "{err}");
+    let told: Vec<&str> = err.lines().filter(|l| l.contains("memory")).collect();
+    assert!(told.len() == 1 && told[0].starts_with("note: memory ran out; waves have at most ") && told[0].ends_with("the results are the same"), "{err}");
+    let [small, large, short] = ["small", "large", "short"].map(|out| fs::read(at(out).join("result.json")).unwrap());
+    assert!(small == large && short == large);
 }

@@ -152,6 +152,8 @@ fn options_that_make_no_sense() {
     both_refused(&model, &corpus, &["--memory", "10K"], &["--memory"]);
     both_refused(&model, &corpus, &["--precision", "f16"], &["--precision"]);
     both_refused(&model, &corpus, &["--device", "cuda:99"], &["device"]);
+    both_refused(&model, &corpus, &["--device", "cuda:98,99"], &["device"]);
+    both_refused(&model, &corpus, &["--device", "cuda:0,"], &["--device", "cuda:N,M"]);
     both_refused(&model, &corpus, &["--device", "tpu"], &["--device", "tpu"]);
     both_refused(&model, &corpus, &["--start", "503"], &["--start", "503"]);
     both_refused(&model, &corpus, &["--start", "first"], &["--start", "first"]);

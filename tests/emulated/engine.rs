@@ -3,7 +3,7 @@
 use super::device::{emulated, emulated_hopper, gpu};
 use emulation::Schedule;
 use hilberg::backend::Backend;
-use hilberg::engine::{Engine, Options, Scorer, Values, score_lists};
+use hilberg::engine::{Engine, Options, Scorer, Several, Values, Weights, score_lists};
 use hilberg::forest::{Forest, Readout, TokenId};
 use hilberg::model;
 use hilberg::tensor::Dtype;
@@ -38,6 +38,42 @@ fn hold(families: &[&str], precision: Dtype) {
 fn forest_equals_strings_on_sm_90a() {
     let [one, other, third] = [1, 3, 5].map(|i| move || emulated_hopper(Schedule::ALL[i], Dtype::Bf16));
     hold_on(&SHORT[1..2], one, &[(&other, 4096), (&third, 50)]);
+}
+
+/// Weights that are packed anew for every wave, the next layer's while one computes: same bits.
+#[test]
+fn streamed_weights_give_the_same_bits() {
+    for precision in [Dtype::F32, Dtype::Bf16] {
+        for name in ["llama", "mamba2-groups"] {
+            let lists: Vec<Vec<TokenId>> = (1..4).map(|l| (0..40 * l).map(|i| (i * 37 + l) % 89).collect()).collect();
+            let [kept, streamed] = [Weights::Resident, Weights::Stream].map(|weights| {
+                let (spec, checkpoint) = model::open(&Path::new("tests/fixtures/models").join(name), &Default::default()).unwrap();
+                let options = Options { weights, wave_rows: Some(50), ..Options::default() };
+                let mut engine = Engine::new(emulated(Schedule::ALL[1], precision), spec, checkpoint, options).unwrap();
+                assert_eq!(engine.streaming(), weights == Weights::Stream);
+                score_lists(&mut engine, &lists).unwrap().iter().flat_map(|l| bits(l)).collect::<Vec<_>>()
+            });
+            assert_eq!(kept, streamed, "{name} in {precision:?}");
+        }
+    }
+}
+
+/// Two devices give what one gives, and such as may differ in the last bits do not work together.
+#[test]
+fn two_devices_are_as_one() {
+    let make = |schedule: usize| {
+        let (spec, checkpoint) = model::open(Path::new("tests/fixtures/models/llama"), &Default::default()).unwrap();
+        Engine::new(emulated(Schedule::ALL[schedule], Dtype::F32), spec, checkpoint, Options::default()).unwrap()
+    };
+    let lists: Vec<Vec<TokenId>> = (1..5).map(|l| (0..11 * l).map(|i| (i * 37 + l) % 89).collect()).collect();
+    let mut two = Several::of(vec![make(1), make(1)]).unwrap();
+    let (name, mut one) = (two.backend().name(), make(1));
+    let (got, want) = (score_lists(&mut two, &lists).unwrap(), score_lists(&mut one, &lists).unwrap());
+    assert_eq!(got.iter().map(|l| bits(l)).collect::<Vec<_>>(), want.iter().map(|l| bits(l)).collect::<Vec<_>>());
+    assert!(name == one.backend().name() && two.scorers().iter().all(|e| e.fed() > 0));
+    assert_eq!(two.weight_bytes(), 2 * one.weight_bytes());
+    let why = Several::of(vec![make(1), make(3)]).err().unwrap().to_string();
+    assert!(why.contains("name devices of one kind") && !why.contains('\n'), "{why}");
 }
 
 /// On a GPU, where there is one.

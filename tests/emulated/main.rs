@@ -8,6 +8,7 @@ mod engine;
 mod faults;
 mod faults90;
 mod head;
+mod memory;
 mod products;
 mod rows;
 

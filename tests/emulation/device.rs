@@ -13,11 +13,52 @@ pub struct Emulated {
     hopper: bool,
     /// What is brought comes as late as it may: memory, and what it will hold.
     brought: Mutex<Vec<(Arc<Memory>, Vec<u8>)>>,
+    limits: Limits,
+    /// What was asked for.
+    pub count: Arc<Mutex<Count>>,
+}
+
+/// When its memory runs out.
+#[derive(Clone, Copy)]
+pub struct Limits {
+    /// Bytes that it has.
+    pub bytes: usize,
+    /// The allocation, counted from 0, that finds none left whatever there is.
+    pub refused: usize,
+}
+
+impl Limits {
+    /// Never.
+    pub const NONE: Limits = Limits { bytes: usize::MAX, refused: usize::MAX };
+}
+
+/// What of its memory was asked for.
+#[derive(Clone, Copy, Default)]
+pub struct Count {
+    /// Bytes at this moment.
+    pub bytes: usize,
+    /// The most bytes so far.
+    pub peak: usize,
+    /// Allocations so far.
+    pub allocations: usize,
 }
 
 impl Emulated {
     fn new(schedule: Schedule, hopper: bool) -> Self {
-        Emulated { schedule, hopper, brought: Mutex::default() }
+        Emulated { schedule, hopper, brought: Mutex::default(), limits: Limits::NONE, count: Arc::default() }
+    }
+}
+
+/// Some of its memory, counted.
+pub struct Counted {
+    memory: Arc<Memory>,
+    bytes: usize,
+    count: Arc<Mutex<Count>>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.count.lock().unwrap().bytes -= self.bytes;
     }
 }
 
@@ -32,6 +73,12 @@ unsafe fn write(memory: &Memory, at: usize, bytes: &[u8]) {
 /// The backend on it, with operands of this precision.
 pub fn emulated(schedule: Schedule, precision: Dtype) -> Cuda<Emulated> {
     Cuda::on(Emulated::new(schedule, false), precision)
+}
+
+/// The same, whose memory runs out.
+#[allow(dead_code, reason = "not every test that includes this file runs out of memory")]
+pub fn emulated_within(limits: Limits, schedule: Schedule, precision: Dtype) -> Cuda<Emulated> {
+    Cuda::on(Emulated { limits, ..Emulated::new(schedule, false) }, precision)
 }
 
 /// The same with the kernels of sm_90a.
@@ -50,33 +97,41 @@ pub fn gpu(precision: Dtype) -> Option<Cuda<Gpu>> {
 }
 
 impl Device for Emulated {
-    type Memory = Arc<Memory>;
+    type Memory = Counted;
 
     fn name(&self) -> String {
         format!("emulated{}, {:?}", if self.hopper { " sm_90a" } else { "" }, self.schedule)
     }
 
-    fn allocate(&self, bytes: usize) -> Result<Arc<Memory>> {
-        Ok(Arc::new(Memory::new(bytes)))
+    fn allocate(&self, bytes: usize) -> Result<Counted> {
+        let mut count = self.count.lock().unwrap();
+        let this = count.allocations;
+        count.allocations += 1;
+        if count.bytes + bytes > self.limits.bytes || this == self.limits.refused {
+            return Err(Error::memory(format!("the emulated device has no {bytes} bytes left")));
+        }
+        count.bytes += bytes;
+        count.peak = count.peak.max(count.bytes);
+        Ok(Counted { memory: Arc::new(Memory::new(bytes)), bytes, count: self.count.clone() })
     }
 
-    fn address(&self, memory: &Arc<Memory>) -> u64 {
-        memory.address()
+    fn address(&self, memory: &Counted) -> u64 {
+        memory.memory.address()
     }
 
-    fn upload(&self, bytes: &[u8], memory: &mut Arc<Memory>, at: usize) -> Result<()> {
+    fn upload(&self, bytes: &[u8], memory: &mut Counted, at: usize) -> Result<()> {
         // SAFETY: kernels are done when their launch returns, and what is brought has memory of its own.
-        unsafe { write(memory, at, bytes) };
+        unsafe { write(&memory.memory, at, bytes) };
         Ok(())
     }
 
-    fn bring(&self, rows: usize, row_bytes: usize, fill: &Fill) -> Result<Arc<Memory>> {
-        let (memory, mut bytes) = (self.allocate(rows * row_bytes)?, vec![0; rows * row_bytes]);
+    fn bring(&self, rows: usize, row_bytes: usize, fill: &Fill) -> Result<Counted> {
+        let (room, mut bytes) = (self.allocate(rows * row_bytes)?, vec![0; rows * row_bytes]);
         let half = rows / 2 * row_bytes;
         fill(rows / 2..rows, &mut bytes[half..]);
         fill(0..rows / 2, &mut bytes[..half]);
-        self.brought.lock().unwrap().push((memory.clone(), bytes));
-        Ok(memory)
+        self.brought.lock().unwrap().push((room.memory.clone(), bytes));
+        Ok(room)
     }
 
     fn arrive(&self) -> Result<()> {
@@ -87,8 +142,8 @@ impl Device for Emulated {
         Ok(())
     }
 
-    fn download(&self, memory: &Arc<Memory>, at: usize, bytes: &mut [u8]) -> Result<()> {
-        bytes.copy_from_slice(&memory.bytes()[at..at + bytes.len()]);
+    fn download(&self, memory: &Counted, at: usize, bytes: &mut [u8]) -> Result<()> {
+        bytes.copy_from_slice(&memory.memory.bytes()[at..at + bytes.len()]);
         Ok(())
     }
 

@@ -29,10 +29,10 @@ impl Mat {
     /// All zeros.
     ///
     /// # Errors
-    /// Not enough memory.
+    /// [`Error::Memory`].
     pub fn zeros(rows: usize, cols: usize) -> Result<Mat> {
         let n = rows.checked_mul(cols).map(|n| n.div_ceil(16)).unwrap_or(usize::MAX / 64);
-        let refused = || Error::input(format!("not enough memory for a matrix of {rows} × {cols} numbers"));
+        let refused = || Error::memory(format!("there is no memory left for a matrix of {rows} × {cols} numbers"));
         let bytes = n.saturating_mul(size_of::<Line>());
         let store = if bytes >= MAPPED {
             Store::Map(MmapMut::map_anon(bytes).map_err(|_| refused())?)

@@ -22,7 +22,7 @@ pub trait Device: Send + Sync {
     /// So many bytes, zeroed, aligned to 256.
     ///
     /// # Errors
-    /// There are not so many left.
+    /// [`Error::Memory`](crate::Error::Memory) where there are not so many left; the device fails.
     fn allocate(&self, bytes: usize) -> Result<Self::Memory>;
 
     /// Its address on the device.

@@ -272,7 +272,7 @@ impl Held {
         let full = |e: &DriverError| e.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY;
         let asked = ask().or_else(|e| if full(&e) && self.trim().is_ok() { ask() } else { Err(e) });
         let address = asked.map_err(|e| match e.0 {
-            sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => Error::input(format!("the GPU has no {} MiB left; give --memory less", bytes.div_ceil(1 << 20))),
+            sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => Error::memory(format!("the GPU has no {} MiB left", bytes.div_ceil(1 << 20))),
             _ => failed("asking for memory")(e),
         })?;
         Ok(GpuMemory { held: self.clone(), address, brought })
