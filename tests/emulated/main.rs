@@ -5,6 +5,8 @@ mod attention;
 #[path = "../emulation/device.rs"]
 mod device;
 mod engine;
+mod far;
+mod far_verbs;
 mod faults;
 mod faults90;
 mod head;

@@ -2,6 +2,7 @@
 
 use super::attention::{PlanKey, Plans, Sent};
 use super::device::Device;
+use super::mat::countable;
 use crate::error::Result;
 use crate::forest::{StateRef, Store, Wave};
 use bytemuck::{Pod, Zeroable};
@@ -145,8 +146,16 @@ impl<D: Device> Tables<D> {
     /// Sends them.
     ///
     /// # Errors
-    /// No memory for them, or the device fails.
+    /// More rows or states than kernels can count, no memory for them, or the device fails.
     pub fn send(device: &D, wave: &Wave) -> Result<Self> {
+        for (what, n) in [
+            ("rows of a wave", wave.positions.len()),
+            ("rows that stay", wave.resident_rows as usize),
+            ("states of a wave", wave.states as usize),
+            ("states that stay", wave.resident_states as usize),
+        ] {
+            countable(what, n)?;
+        }
         let (runs, segments, saves, run_of_row) = of(wave);
         let keeps: Vec<KeptRows> = wave.keeps.iter().map(|k| KeptRows { row: k.row, resident: k.resident, length: k.len }).collect();
         Ok(Tables {

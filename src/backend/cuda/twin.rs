@@ -1,7 +1,7 @@
 //! The verbs on a device. Products and attention take operands of 32 or 16 bits and sum in float32; everything else is float32.
 
 use super::device::Device;
-use super::mat::{Mat, Weight, narrowed, padded, widened};
+use super::mat::{Mat, Weight, countable, narrowed, padded, widened};
 use super::params::{self, MOST_TAPS};
 use super::tables::{States as DeviceStates, Stores, Tables, sent};
 use crate::backend::{Act, AttentionOp, Backend, ConvOp, Epilogue, GateOp, HeadOp, History, Needs, NormOp, OnDevice, Operand, RotaryOp, ScanOp, SsdOp, States};
@@ -15,6 +15,9 @@ use std::ops::Range;
 const BLOCK_ROWS: usize = 8192;
 /// Widest head of `ssd_f32`.
 const MOST_SSD_DIM: usize = 256;
+
+/// Blocks of a grid in each of its dimensions.
+const MOST_BLOCKS: [usize; 3] = [i32::MAX as usize, u16::MAX as usize, u16::MAX as usize];
 
 /// A device with its verbs.
 pub struct Cuda<D: Device> {
@@ -70,6 +73,7 @@ impl<D: Device> Cuda<D> {
     }
 
     fn zeros(&self, rows: usize, cols: usize, dtype: Dtype) -> Result<Mat<D>> {
+        countable("columns of a matrix", cols)?;
         Ok(Mat { memory: self.device.allocate(dtype.size() * rows * cols)?, rows, cols, dtype })
     }
 
@@ -82,6 +86,9 @@ impl<D: Device> Cuda<D> {
     pub(super) fn launch(&self, kernel: &str, grid: [usize; 3], threads: usize, shared: usize, params: &impl Pod) -> Result<()> {
         if grid.contains(&0) {
             return Ok(());
+        }
+        if grid.iter().zip(MOST_BLOCKS).any(|(n, most)| *n > most) {
+            return Err(Error::input(format!("CUDA: {kernel} would need a grid of {grid:?} blocks; a device has at most {MOST_BLOCKS:?}")));
         }
         // SAFETY: callers name memory that they hold, of the sizes that the kernel's contract says; work is done in order, and memory that is
         // dropped is given back only after what was handed over before.
@@ -151,6 +158,7 @@ impl<D: Device> Backend for Cuda<D> {
     }
 
     fn upload(&self, values: &[f32], cols: usize) -> Result<Mat<D>> {
+        countable("columns of a matrix", cols)?;
         Ok(Mat { memory: sent(&self.device, values)?, rows: values.len() / cols.max(1), cols, dtype: Dtype::F32 })
     }
 
@@ -169,6 +177,8 @@ impl<D: Device> Backend for Cuda<D> {
         let rows: usize = parts.iter().map(|p| p.outputs()).sum();
         let dtype = self.precision;
         let stride = padded(inputs, dtype);
+        countable("inputs of a product", stride)?;
+        countable("outputs of a product", rows)?;
         let mut values = vec![0.0f32; rows * stride];
         let places = parts.iter().flat_map(|part| (0..part.outputs()).map(move |i| (part, i)));
         for ((part, i), row) in places.zip(values.chunks_exact_mut(stride.max(1))) {
