@@ -24,6 +24,12 @@ const HOT: &[&str] = &[
     "linear_f16_90",
     "head_segments_bf16_90",
     "head_segments_f16_90",
+    "ceiling_fma",
+    "ceiling_exp2",
+    "ceiling_mma_bf16",
+    "ceiling_mma_f16",
+    "ceiling_wide_bf16",
+    "ceiling_wide_f16",
 ];
 
 fn main() {

@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 
 mod attention;
+mod bench;
 #[path = "../emulation/device.rs"]
 mod device;
 mod engine;

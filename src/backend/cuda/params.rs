@@ -3,8 +3,10 @@
 use super::tables::{Forest, States, Stores};
 use bytemuck::{Pod, Zeroable};
 
+mod ceilings;
 mod products;
 
+pub use ceilings::{Ceiling, CeilingCopy};
 pub use products::{Head, Head90, HeadCombine, Linear, Linear90, Narrow};
 
 /// Widest window of a convolution.
