@@ -37,6 +37,12 @@ const HOT: &[&str] = &[
     "ssd_chunks_f16_64",
     "ssd_chunks_f16_128",
     "ssd_chunks_f16_256",
+    "ceiling_fma",
+    "ceiling_exp2",
+    "ceiling_mma_bf16",
+    "ceiling_mma_f16",
+    "ceiling_wide_bf16",
+    "ceiling_wide_f16",
 ];
 
 fn main() {

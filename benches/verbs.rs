@@ -4,6 +4,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use hilberg::backend::cpu::Cpu;
+use hilberg::bench::Machine;
 use hilberg::bench::verbs::{TEXT, typical};
 use hilberg::rng::Rng;
 use std::hint::black_box;
@@ -13,8 +14,8 @@ fn verbs(c: &mut Criterion) {
     let mut g = c.benchmark_group("verbs");
     g.sample_size(10);
     for case in typical() {
-        let mut run = case.prepare(&cpu).expect("memory for one verb");
-        g.bench_function(case.to_string(), |b| b.iter(|| run().expect("known sizes")));
+        let mut run = case.prepare(&cpu, cpu.sizes()).expect("memory for one verb");
+        g.bench_function(case.title(cpu.sizes()), |b| b.iter(|| run().expect("known sizes")));
     }
     g.finish();
 }

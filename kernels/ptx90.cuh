@@ -65,6 +65,8 @@ __device__ __forceinline__ uint64_t operand_of(const void* tile, int column) {
     return uint64_t((shared_address(tile) + column * 2 & 0x3ffff) >> 4) | uint64_t(1) << 16 | uint64_t(1024 >> 4) << 32 | uint64_t(1) << 62;
 }
 
+// After writing operands to shared memory and before the barrier that others wait at: products see what this thread wrote.
+__device__ __forceinline__ void products_see_writes() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 // Before the first product after accumulators were touched.
 __device__ __forceinline__ void products_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void products_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }

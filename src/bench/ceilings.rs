@@ -1,5 +1,6 @@
 //! Rates that the machine does not exceed: measured in a few hundredths of a second, on all threads of a backend at once.
 
+use super::{Case, Load, Machine, Sizes, verbs};
 use crate::backend::cpu::Cpu;
 use crate::backend::cpu::simd::{Kernel, Simd};
 use crate::backend::{Act, Backend, Epilogue, Operand};
@@ -10,17 +11,18 @@ use rayon::prelude::*;
 use std::hint::black_box;
 use std::time::Instant;
 
-/// The machine's rates on the threads and the instruction path of one backend. A measured rate is what was reached at least; the best of several
+/// The machine's rates on the threads and the instruction path of one backend, or a GPU's in one precision. A measured rate is what was reached at least; the best of several
 /// measurements ([`Ceilings::best`]) is the nearest to the truth on a machine that others use, too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Ceilings {
     /// Float32 operations a second of multiply-adds in registers, 2 a lane: nothing computes faster.
     pub fma: f64,
-    /// Operations a second of the backend's own product, weights packed, over blocks of [`Backend::block_rows`] rows: the best shape's.
+    /// Operations a second of products: of the backend's own, weights packed, over blocks of [`Backend::block_rows`] rows, the best shape's; of a GPU the instruction's that multiplies
+    /// operands of its precision, which is the multiply-add in float32.
     pub product: f64,
-    /// Exponentials a second, float32 to about a unit in the last place, of numbers that lie in the first-level cache.
+    /// Exponentials a second, float32 to about a unit in the last place, of numbers that lie in the first-level cache; of a GPU the instruction's that approximates 2^x.
     pub exp: f64,
-    /// Bytes read plus bytes written a second by a copy of 12 MB, the size of a wave's residual.
+    /// Bytes read plus bytes written a second by a copy of 12 MB, the size of a wave's residual; on a GPU of what its caches do not hold.
     pub copy: f64,
 }
 
@@ -50,6 +52,22 @@ impl Ceilings {
     /// The larger rate of each kind.
     pub fn best(self, other: Ceilings) -> Ceilings {
         Ceilings { fma: self.fma.max(other.fma), product: self.product.max(other.product), exp: self.exp.max(other.exp), copy: self.copy.max(other.copy) }
+    }
+}
+
+impl Machine for Cpu {
+    type Loops = Vec<Product>;
+
+    fn sizes(&self) -> Sizes {
+        Sizes { wave: 4096, text: verbs::TEXT, block: self.block_rows(), load: Load::default() }
+    }
+
+    fn loops(&self, cases: &[Case], _: &Sizes) -> Result<Vec<Product>> {
+        verbs::products(cases).into_iter().map(|(k, n)| Product::new(self, k, n)).collect()
+    }
+
+    fn ceilings(&self, loops: &mut Vec<Product>) -> Result<Ceilings> {
+        Ceilings::measure(self, loops)
     }
 }
 
@@ -186,17 +204,24 @@ impl Product {
 }
 
 /// A matrix of normal numbers.
-pub(super) fn random(cpu: &Cpu, rows: usize, cols: usize, deviation: f64, seed: u64) -> Result<<Cpu as Backend>::Mat> {
+pub(super) fn random<B: Backend>(on: &B, rows: usize, cols: usize, deviation: f64, seed: u64) -> Result<B::Mat> {
     let mut rng = Rng::new(seed, 0);
     let values: Vec<f32> = (0..rows * cols).map(|_| (deviation * rng.normal()) as f32).collect();
-    cpu.upload(&values, cols)
+    on.upload(&values, cols)
 }
 
 /// Packed weights: a few thousand normal numbers of deviation 0.02, again and again.
-pub(super) fn weight(cpu: &Cpu, inputs: usize, outputs: usize) -> Result<<Cpu as Backend>::Weight> {
+pub(super) fn weight<B: Backend>(on: &B, inputs: usize, outputs: usize) -> Result<B::Weight> {
     let bytes = weight_bytes(inputs * outputs);
     let view = MatrixView { tensor: Tensor { dtype: Dtype::F32, shape: vec![outputs, inputs], bytes: &bytes }, transposed: false, rows: RowMap::All };
-    cpu.pack(&Operand::Plain(vec![view]))
+    packed(on, &Operand::Plain(vec![view]))
+}
+
+/// Packed weights that verbs may use.
+pub(super) fn packed<B: Backend>(on: &B, operand: &Operand) -> Result<B::Weight> {
+    let weight = on.pack(operand)?;
+    on.arrive()?;
+    Ok(weight)
 }
 
 /// Float32 numbers as a checkpoint has them.

@@ -27,7 +27,7 @@ pub struct Work {
     pub mixing: f64,
     /// Exponentials.
     pub exps: f64,
-    /// Bytes of activations that are read or written once, where a contract is about these.
+    /// Bytes of activations and weights, each read or written once.
     pub bytes: f64,
 }
 

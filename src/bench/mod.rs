@@ -6,11 +6,72 @@
 
 pub mod ceilings;
 pub mod count;
+pub mod gpu;
+pub mod run;
 pub mod verbs;
 
+use crate::backend::Backend;
+use crate::error::Result;
 pub use ceilings::Ceilings;
 pub use count::Work;
 pub use verbs::Case;
+
+/// How much verbs are timed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Rows of a residual.
+    pub wave: usize,
+    /// Tokens of the text that scans and convolutions run over.
+    pub text: usize,
+    /// Rows of a block, at most [`Backend::block_rows`].
+    pub block: usize,
+    /// What a GPU's rates are measured by.
+    pub load: Load,
+}
+
+/// How much a GPU is given to measure its rates by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Blocks of 256 threads that repeat an instruction.
+    pub blocks: usize,
+    /// How often the slowest of them is repeated.
+    pub steps: u32,
+    /// Bytes of a copy, a multiple of 16.
+    pub copied: usize,
+    /// Launches of a loop that are timed as one.
+    pub launches: usize,
+}
+
+/// A backend whose machine can be measured.
+pub trait Machine: Backend {
+    /// What measures its ceilings.
+    type Loops;
+
+    /// What its verbs are timed on.
+    fn sizes(&self) -> Sizes;
+    /// Makes what measures the ceilings that matter to these cases.
+    ///
+    /// # Errors
+    /// Not enough memory, or the device fails.
+    fn loops(&self, cases: &[Case], sizes: &Sizes) -> Result<Self::Loops>;
+    /// Measures them once.
+    ///
+    /// # Errors
+    /// The device fails.
+    fn ceilings(&self, loops: &mut Self::Loops) -> Result<Ceilings>;
+    /// Waits until all that verbs have handed over is done.
+    ///
+    /// # Errors
+    /// The device fails.
+    fn finish(&self) -> Result<()> {
+        Ok(())
+    }
+    /// The least seconds that the ceilings leave for a case's work.
+    fn least_seconds(&self, case: &Case, work: &Work, at: &Ceilings) -> f64 {
+        let _ = case;
+        work.least_seconds(at)
+    }
+}
 
 /// Median, least and largest of some times or rates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]

@@ -1,8 +1,7 @@
 //! The verbs at the sizes of real models, each ready to be run and timed: what is run, and what its contract says must be computed and moved.
 
-use super::Work;
-use super::ceilings::{random, weight, weight_bytes};
-use crate::backend::cpu::Cpu;
+use super::ceilings::{packed, random, weight, weight_bytes};
+use super::{Sizes, Work};
 use crate::backend::{
     Act, AttentionOp, Backend, ConvOp, Epilogue, GateOp, HeadOp, History, NormOp, OnDevice, Operand, RotaryOp, SSD_CHUNK, ScanOp, SsdOp, States,
 };
@@ -10,16 +9,13 @@ use crate::error::Result;
 use crate::forest::{Cut, Forest, Readout, Wave, Waves};
 use crate::model::{Mixer, ModelSpec, NormKind};
 use crate::tensor::{Dtype, MatrixView, RowMap, Tensor};
-use std::fmt;
-
-type Mat = <Cpu as Backend>::Mat;
 
 /// A verb at a size.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Case {
-    /// Embedding rows of 4,096 tokens gathered.
+    /// Embedding rows of [`Sizes::wave`] tokens gathered, float32 weights.
     Embed { vocab: usize, d: usize },
-    /// Rows of a residual of 4,096 normalised block by block.
+    /// Rows of a residual normalised block by block.
     Norm { d: usize, center: bool },
     /// A product over one block of rows.
     Linear { inputs: usize, outputs: usize, gated: Option<Act> },
@@ -27,11 +23,11 @@ pub enum Case {
     Rotary { heads: usize, kv_heads: usize, head_dim: usize, dims: usize },
     /// Attention of a text's tokens over themselves.
     Attention { heads: usize, kv_heads: usize, head_dim: usize, window: Option<usize>, tokens: usize },
-    /// Causal convolution over a text of [`TEXT`] tokens.
+    /// Causal convolution over a text of [`Sizes::text`] tokens.
     Conv { width: usize, taps: usize, act: Act },
-    /// Mamba-1's scan of a text of [`TEXT`] tokens.
+    /// Mamba-1's scan of a text of [`Sizes::text`] tokens.
     Scan { d_inner: usize, d_state: usize, act: Act },
-    /// Mamba-2's dual form over a text of [`TEXT`] tokens, its convolution included.
+    /// Mamba-2's dual form over a text of [`Sizes::text`] tokens, its convolution included.
     Ssd { heads: usize, head_dim: usize, groups: usize, d_state: usize, taps: usize, act: Act },
     /// The gate of Mamba-2 over one block of rows, with its RMS norm or without.
     Gate { d_inner: usize, norm: bool, act: Act },
@@ -39,32 +35,13 @@ pub enum Case {
     Head { inputs: usize, vocab: usize },
 }
 
-/// Tokens of the text that scans and convolutions run over.
+/// Tokens of the text that scans and convolutions run over on a processor.
 pub const TEXT: usize = 1024;
-/// Rows of a wave, for verbs that read or write a residual.
-const WAVE: usize = 4096;
 /// Lengths at which attention is timed.
 const LENGTHS: [usize; 3] = [512, 1024, 4096];
 
 /// A verb with its matrices: one call is one run.
 pub type Prepared<'c> = Box<dyn FnMut() -> Result<()> + Send + 'c>;
-
-impl fmt::Display for Case {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match *self {
-            Case::Embed { vocab, d } => write!(f, "embedding  {vocab} × {d}, {WAVE} rows"),
-            Case::Norm { d, center } => write!(f, "{}  {d}, {WAVE} rows", if center { "layer norm" } else { "RMS norm" }),
-            Case::Linear { inputs, outputs, gated } => write!(f, "product  {inputs} → {outputs}{}", if gated.is_some() { ", gated" } else { "" }),
-            Case::Rotary { heads, kv_heads, head_dim, .. } => write!(f, "rotary, append  {heads} + {kv_heads} heads of {head_dim}"),
-            Case::Attention { heads, kv_heads, head_dim, tokens, .. } => write!(f, "attention  {heads} heads of {head_dim} over {kv_heads}, {tokens} tokens"),
-            Case::Conv { width, taps, .. } => write!(f, "convolution  {width}, {taps} taps, {TEXT} tokens"),
-            Case::Scan { d_inner, d_state, .. } => write!(f, "Mamba-1 scan  {d_inner} × {d_state}, {TEXT} tokens"),
-            Case::Ssd { heads, head_dim, d_state, .. } => write!(f, "Mamba-2 dual  {heads} heads of {head_dim} × {d_state}, {TEXT} tokens"),
-            Case::Gate { d_inner, norm, .. } => write!(f, "gate  {d_inner}{}", if norm { ", normed" } else { "" }),
-            Case::Head { inputs, vocab } => write!(f, "head  {inputs} → {vocab}"),
-        }
-    }
-}
 
 /// The verbs of typical models: GPT-2 small's sizes as a Llama, Mamba-130m, and the state of Mamba-2 370m.
 pub fn typical() -> Vec<Case> {
@@ -161,26 +138,50 @@ fn blocks(rows: usize, block: usize, mut step: impl FnMut(std::ops::Range<usize>
 }
 
 impl Case {
-    /// What one run computes and moves: [`Work`], `bytes` counting every activation that is read or written once, and for the embedding its rows.
-    pub fn work(&self, block: usize) -> Work {
-        let moved = |numbers: usize| Work { bytes: 4.0 * numbers as f64, ..Work::default() };
+    /// The verb and its sizes, for a table.
+    pub fn title(&self, sizes: Sizes) -> String {
+        let Sizes { wave, text, .. } = sizes;
         match *self {
-            Case::Embed { d, .. } => moved(2 * WAVE * d),
-            Case::Norm { d, .. } => moved(2 * WAVE * d),
+            Case::Embed { vocab, d } => format!("embedding  {vocab} × {d}, {wave} rows"),
+            Case::Norm { d, center } => format!("{}  {d}, {wave} rows", if center { "layer norm" } else { "RMS norm" }),
+            Case::Linear { inputs, outputs, gated } => format!("product  {inputs} → {outputs}{}", if gated.is_some() { ", gated" } else { "" }),
+            Case::Rotary { heads, kv_heads, head_dim, .. } => format!("rotary, append  {heads} + {kv_heads} heads of {head_dim}"),
+            Case::Attention { heads, kv_heads, head_dim, tokens, .. } => format!("attention  {heads} heads of {head_dim} over {kv_heads}, {tokens} tokens"),
+            Case::Conv { width, taps, .. } => format!("convolution  {width}, {taps} taps, {text} tokens"),
+            Case::Scan { d_inner, d_state, .. } => format!("Mamba-1 scan  {d_inner} × {d_state}, {text} tokens"),
+            Case::Ssd { heads, head_dim, d_state, .. } => format!("Mamba-2 dual  {heads} heads of {head_dim} × {d_state}, {text} tokens"),
+            Case::Gate { d_inner, norm, .. } => format!("gate  {d_inner}{}", if norm { ", normed" } else { "" }),
+            Case::Head { inputs, vocab } => format!("head  {inputs} → {vocab}"),
+        }
+    }
+
+    /// What one run computes and moves: [`Work`], `bytes` counting every activation and weight that is read or written once, and for the embedding its rows.
+    pub fn work<B: Backend>(&self, on: &B, sizes: Sizes) -> Work {
+        let Sizes { wave, text, block, .. } = sizes;
+        let bytes = |bytes: usize| Work { bytes: bytes as f64, ..Work::default() };
+        let moved = |numbers: usize| bytes(4 * numbers);
+        let operands = |rows: usize, cols: usize| bytes(rows * cols * on.operand_bytes(cols));
+        match *self {
+            Case::Embed { d, .. } => moved(2 * wave * d),
+            Case::Norm { d, .. } => moved(wave * d) + operands(wave, d),
             Case::Linear { inputs, outputs, gated } => {
                 let gate = gated.map_or(Work::default(), |a| Work::activation(a, (block * outputs / 2) as f64));
-                Work::product(block, inputs, outputs) + gate
+                let out = if gated.is_some() { operands(block, outputs / 2) } else { moved(block * outputs) };
+                Work::product(block, inputs, outputs) + gate + operands(block, inputs) + bytes(on.weight_bytes(inputs, outputs)) + out
             }
-            Case::Rotary { heads, kv_heads, head_dim, .. } => moved(block * head_dim * (2 * heads + 4 * kv_heads)),
-            Case::Attention { heads, head_dim, window, tokens, .. } => Work::attention(tokens, heads, head_dim, window),
-            Case::Conv { width, act, .. } => moved(2 * TEXT * width) + Work::activation(act, (TEXT * width) as f64),
-            Case::Scan { d_inner, d_state, act } => Work::scan(TEXT, d_inner, d_state, act) + moved(4 * TEXT * d_inner),
+            Case::Rotary { heads, kv_heads, head_dim, .. } => moved(block * head_dim * (2 * heads + 2 * kv_heads)) + operands(2 * kv_heads * block, head_dim),
+            Case::Attention { heads, kv_heads, head_dim, window, tokens } => {
+                let (stores, out) = (operands(2 * kv_heads * tokens, head_dim), operands(tokens, heads * head_dim));
+                Work::attention(tokens, heads, head_dim, window) + moved(tokens * heads * head_dim) + stores + out
+            }
+            Case::Conv { width, act, .. } => moved(2 * text * width) + Work::activation(act, (text * width) as f64),
+            Case::Scan { d_inner, d_state, act } => Work::scan(text, d_inner, d_state, act) + moved(4 * text * d_inner),
             Case::Ssd { heads, head_dim, groups, d_state, act, .. } => {
                 let width = heads * head_dim + 2 * groups * d_state;
-                Work::ssd(TEXT, heads, head_dim, d_state) + Work::activation(act, (TEXT * width) as f64) + moved(TEXT * (width + heads * head_dim))
+                Work::ssd(text, heads, head_dim, d_state) + Work::activation(act, (text * width) as f64) + moved(text * (width + heads * head_dim))
             }
             Case::Gate { d_inner, act, .. } => moved(3 * block * d_inner) + Work::activation(act, (block * d_inner) as f64),
-            Case::Head { inputs, vocab } => Work::head(block, inputs, vocab),
+            Case::Head { inputs, vocab } => Work::head(block, inputs, vocab) + operands(block, inputs) + bytes(on.weight_bytes(inputs, vocab)),
         }
     }
 
@@ -188,135 +189,162 @@ impl Case {
     ///
     /// # Errors
     /// Not enough memory.
-    pub fn prepare<'c>(&self, cpu: &'c Cpu) -> Result<Prepared<'c>> {
-        let block = cpu.block_rows();
+    pub fn prepare<'c, B: Backend>(&self, machine: &'c B, sizes: Sizes) -> Result<Prepared<'c>> {
+        let Sizes { wave: rows, text: tokens, block, .. } = sizes;
         match *self {
             Case::Embed { vocab, d } => {
-                let (table, mut x) = (weight_bytes(vocab * d), cpu.mat(WAVE, d)?);
-                let tokens: Vec<u32> = (0..WAVE as u64).map(|i| (i * 7919 % vocab as u64) as u32).collect();
-                let positions = vec![0; WAVE];
+                let (table, mut x) = (weight_bytes(vocab * d), machine.mat(rows, d)?);
+                let tokens: Vec<u32> = (0..rows as u64).map(|i| (i * 7919 % vocab as u64) as u32).collect();
+                let positions = vec![0; rows];
                 Ok(Box::new(move || {
                     let table = Tensor { dtype: Dtype::F32, shape: vec![vocab, d], bytes: &table };
-                    cpu.enter(|| cpu.embed(&tokens, &positions, &table, None, &mut x, 0))
+                    machine.enter(|| machine.embed(&tokens, &positions, &table, None, &mut x, 0))
                 }))
             }
             Case::Norm { d, center } => {
-                let (x, weight, mut out) = (random(cpu, WAVE, d, 1.0, 1)?, random(cpu, 1, d, 1.0, 2)?, cpu.mat(block, d)?);
+                let (x, weight, mut out) = (random(machine, rows, d, 1.0, 1)?, random(machine, 1, d, 1.0, 2)?, machine.operand(block, d)?);
                 Ok(Box::new(move || {
                     let op = NormOp { center, eps: 1e-5, weight: &weight, bias: None };
-                    cpu.enter(|| blocks(WAVE, block, |b| cpu.norm(&op, &x, b.start, b.len(), &mut out)))
+                    machine.enter(|| blocks(rows, block, |b| machine.norm(&op, &x, b.start, b.len(), &mut out)))
                 }))
             }
             Case::Linear { inputs, outputs, gated } => {
-                let (x, mut y) = (random(cpu, block, inputs, 1.0, 1)?, cpu.mat(block, if gated.is_some() { outputs / 2 } else { outputs })?);
-                let (w, epilogue) = match gated {
+                let x = operand(machine, block, inputs)?;
+                let (w, epilogue, mut y) = match gated {
                     Some(act) => {
                         let bytes = weight_bytes(inputs * outputs / 2);
                         let half = || {
                             let tensor = Tensor { dtype: Dtype::F32, shape: vec![outputs / 2, inputs], bytes: &bytes };
                             MatrixView { tensor, transposed: false, rows: RowMap::All }
                         };
-                        (cpu.pack(&Operand::Gated(half(), half()))?, Epilogue::Gated(act))
+                        (packed(machine, &Operand::Gated(half(), half()))?, Epilogue::Gated(act), machine.operand(block, outputs / 2)?)
                     }
-                    None => (weight(cpu, inputs, outputs)?, Epilogue::Store(Act::None)),
+                    None => (weight(machine, inputs, outputs)?, Epilogue::Store(Act::None), machine.mat(block, outputs)?),
                 };
-                Ok(Box::new(move || cpu.enter(|| cpu.linear(&x, 0, block, &w, None, epilogue, &mut y, 0))))
+                Ok(Box::new(move || machine.enter(|| machine.linear(&x, 0, block, &w, None, epilogue, &mut y, 0))))
             }
             Case::Rotary { heads, kv_heads, head_dim, dims } => {
                 let wave = text(block, None)?;
-                let mut qkv = random(cpu, block, (heads + 2 * kv_heads) * head_dim, 1.0, 1)?;
-                let (mut keys, mut values) = (cpu.mat(kv_heads * block, head_dim)?, cpu.mat(kv_heads * block, head_dim)?);
+                let tables = machine.tables(&wave)?;
+                let mut qkv = random(machine, block, (heads + 2 * kv_heads) * head_dim, 1.0, 1)?;
+                let (mut keys, mut values) = (machine.operand(kv_heads * block, head_dim)?, machine.operand(kv_heads * block, head_dim)?);
                 // Cosine 1 and sine 0: queries stay what they are from one run to the next.
                 let row: Vec<f32> = (0..dims).map(|i| if i < dims / 2 { 1.0 } else { 0.0 }).collect();
-                let table = if dims > 0 { Some(cpu.upload(&row.repeat(block), dims)?) } else { None };
+                let table = if dims > 0 { Some(machine.upload(&row.repeat(block), dims)?) } else { None };
                 Ok(Box::new(move || {
+                    let on = OnDevice { wave: &wave, tables: &tables };
                     let op = RotaryOp { heads, kv_heads, head_dim, dims, table: table.as_ref(), qk_norm: None };
-                    cpu.enter(|| cpu.rotary_append(&op, &OnDevice { wave: &wave, tables: &() }, 0..block, &mut qkv, &mut keys, &mut values))
+                    machine.enter(|| machine.rotary_append(&op, &on, 0..block, &mut qkv, &mut keys, &mut values))
                 }))
             }
             Case::Attention { heads, kv_heads, head_dim, window, tokens } => {
                 let wave = text(tokens, None)?;
+                let tables = machine.tables(&wave)?;
                 let op = AttentionOp { heads, kv_heads, head_dim, scale: 1.0 / (head_dim as f32).sqrt(), window, softcap: None };
-                // Every block's queries are the same; what they see grows.
-                let qkv = random(cpu, block, (heads + 2 * kv_heads) * head_dim, 1.0, 5)?;
-                let (mut k, mut v) = (random(cpu, kv_heads * tokens, head_dim, 1.0, 6)?, random(cpu, kv_heads * tokens, head_dim, 1.0, 7)?);
-                let (none, mut out) = (cpu.mat(0, head_dim)?, cpu.mat(block, heads * head_dim)?);
+                // Every block's queries, keys and values are the same; what they see grows.
+                let mut qkv = random(machine, block, (heads + 2 * kv_heads) * head_dim, 1.0, 5)?;
+                let (mut k, mut v) = (machine.operand(kv_heads * tokens, head_dim)?, machine.operand(kv_heads * tokens, head_dim)?);
+                let plain = RotaryOp { heads, kv_heads, head_dim, dims: 0, table: None, qk_norm: None };
+                let on = OnDevice { wave: &wave, tables: &tables };
+                machine.enter(|| blocks(tokens, block, |b| machine.rotary_append(&plain, &on, b, &mut qkv, &mut k, &mut v)))?;
+                let (none, mut out) = (machine.operand(0, head_dim)?, machine.operand(block, heads * head_dim)?);
                 Ok(Box::new(move || {
-                    let on = OnDevice { wave: &wave, tables: &() };
+                    let on = OnDevice { wave: &wave, tables: &tables };
                     let (keys, values) = (History { wave: &mut k, resident: &none }, History { wave: &mut v, resident: &none });
-                    cpu.enter(|| blocks(tokens, block, |b| cpu.attention(&op, &on, b, &qkv, &keys, &values, &mut out)))
+                    machine.enter(|| blocks(tokens, block, |b| machine.attention(&op, &on, b, &qkv, &keys, &values, &mut out)))
                 }))
             }
             Case::Conv { width, taps, act } => {
-                let wave = text(TEXT, None)?;
-                let (mut x, none, weight) = (random(cpu, TEXT, width, 1.0, 1)?, cpu.mat(0, width)?, random(cpu, width, taps, 0.5, 2)?);
-                let mut out = cpu.mat(block, width)?;
+                let wave = text(tokens, None)?;
+                let tables = machine.tables(&wave)?;
+                let (mut x, none, weight) = (random(machine, tokens, width, 1.0, 1)?, machine.mat(0, width)?, random(machine, width, taps, 0.5, 2)?);
+                let mut out = machine.mat(block, width)?;
                 Ok(Box::new(move || {
-                    let (on, op) = (OnDevice { wave: &wave, tables: &() }, ConvOp { taps, weight: &weight, bias: None, act });
+                    let (on, op) = (OnDevice { wave: &wave, tables: &tables }, ConvOp { taps, weight: &weight, bias: None, act });
                     let history = History { wave: &mut x, resident: &none };
-                    cpu.enter(|| blocks(TEXT, block, |b| cpu.conv(&op, &on, b, &history, &mut out)))
+                    machine.enter(|| blocks(tokens, block, |b| machine.conv(&op, &on, b, &history, &mut out)))
                 }))
             }
-            Case::Scan { d_inner, d_state, act } => scan(cpu, d_inner, d_state, act),
-            Case::Ssd { heads, head_dim, groups, d_state, taps, act } => ssd(cpu, (heads, head_dim, groups, d_state), taps, act),
+            Case::Scan { d_inner, d_state, act } => scan(machine, sizes, d_inner, d_state, act),
+            Case::Ssd { heads, head_dim, groups, d_state, taps, act } => ssd(machine, sizes, (heads, head_dim, groups, d_state), taps, act),
             Case::Gate { d_inner, norm, act } => {
-                let (z, start, weight) = (random(cpu, block, d_inner, 1.0, 1)?, random(cpu, block, d_inner, 1.0, 2)?, random(cpu, 1, d_inner, 1.0, 3)?);
-                let mut y = start;
+                let inputs = |rows, seed| random(machine, rows, d_inner, 1.0, seed);
+                let (z, mut y, weight) = (inputs(block, 1)?, inputs(block, 2)?, inputs(1, 3)?);
                 Ok(Box::new(move || {
                     let op = GateOp { norm: norm.then_some(&weight), eps: 1e-5, groups: 1, norm_first: false, act };
-                    cpu.enter(|| cpu.gate(&op, block, &z, 0, &mut y))
+                    machine.enter(|| machine.gate(&op, block, &z, 0, &mut y))
                 }))
             }
             Case::Head { inputs, vocab } => {
-                let (x, w) = (random(cpu, block, inputs, 1.0, 1)?, weight(cpu, inputs, vocab)?);
+                let (x, w) = (operand(machine, block, inputs)?, weight(machine, inputs, vocab)?);
                 let (ptr, targets): (Vec<u32>, Vec<u32>) = ((0..=block as u32).collect(), (0..block as u32).map(|i| i % vocab as u32).collect());
                 Ok(Box::new(move || {
                     let op = HeadOp { softcap: None, scale: 1.0 };
                     let mut out = Vec::with_capacity(block);
-                    cpu.enter(|| cpu.head(&op, &x, block, &w, None, &ptr, &targets, &mut out, None))
+                    machine.enter(|| machine.head(&op, &x, block, &w, None, &ptr, &targets, &mut out, None))
                 }))
             }
         }
     }
 }
 
-fn scan<'c>(cpu: &'c Cpu, d_inner: usize, d_state: usize, act: Act) -> Result<Prepared<'c>> {
-    let (wave, block) = (text(TEXT, Some(1))?, cpu.block_rows());
-    let inputs = |cols, seed| random(cpu, block, cols, 1.0, seed);
+/// Random rows as products read them: normed ones.
+fn operand<B: Backend>(machine: &B, rows: usize, cols: usize) -> Result<B::Mat> {
+    let (x, weight, mut out) = (random(machine, rows, cols, 1.0, 1)?, machine.upload(&vec![1.0; cols], cols)?, machine.operand(rows, cols)?);
+    let op = NormOp { center: false, eps: 1e-5, weight: &weight, bias: None };
+    machine.enter(|| machine.norm(&op, &x, 0, rows, &mut out))?;
+    Ok(out)
+}
+
+fn scan<'c, B: Backend>(machine: &'c B, sizes: Sizes, d_inner: usize, d_state: usize, act: Act) -> Result<Prepared<'c>> {
+    let Sizes { text: tokens, block, .. } = sizes;
+    let wave = text(tokens, Some(1))?;
+    let tables = machine.tables(&wave)?;
+    let inputs = |cols, seed| random(machine, block, cols, 1.0, seed);
     let (x, dt, bc, z) = (inputs(d_inner, 1)?, inputs(d_inner, 2)?, inputs(2 * d_state, 3)?, inputs(d_inner, 4)?);
-    let (a_log, d_skip) = (random(cpu, d_inner, d_state, 0.5, 5)?, random(cpu, 1, d_inner, 1.0, 6)?);
-    let (mut states, mut kept) = (cpu.mat(wave.states as usize, d_inner * d_state)?, cpu.mat(0, d_inner * d_state)?);
-    let mut y = cpu.mat(block, d_inner)?;
+    let (a_log, d_skip) = (random(machine, d_inner, d_state, 0.5, 5)?, random(machine, 1, d_inner, 1.0, 6)?);
+    let (mut states, mut kept) = (machine.mat(wave.states as usize, d_inner * d_state)?, machine.mat(0, d_inner * d_state)?);
+    let mut y = machine.mat(block, d_inner)?;
     Ok(Box::new(move || {
         let op = ScanOp { d_inner, d_state, a_log: &a_log, d_skip: &d_skip, act };
-        let on = OnDevice { wave: &wave, tables: &() };
+        let on = OnDevice { wave: &wave, tables: &tables };
         let mut states = States { wave: &mut states, resident: &mut kept };
-        cpu.enter(|| blocks(TEXT, block, |b| cpu.scan(&op, &on, b, &x, &dt, (&bc, 0), (&z, 0), &mut states, &mut y)))
+        machine.enter(|| blocks(tokens, block, |b| machine.scan(&op, &on, b, &x, &dt, (&bc, 0), (&z, 0), &mut states, &mut y)))
     }))
 }
 
-fn ssd<'c>(cpu: &'c Cpu, (heads, head_dim, groups, d_state): (usize, usize, usize, usize), taps: usize, act: Act) -> Result<Prepared<'c>> {
-    let (wave, block) = (text(TEXT, Some(SSD_CHUNK as u32))?, cpu.block_rows());
+fn ssd<'c, B: Backend>(
+    machine: &'c B,
+    sizes: Sizes,
+    (heads, head_dim, groups, d_state): (usize, usize, usize, usize),
+    taps: usize,
+    act: Act,
+) -> Result<Prepared<'c>> {
+    let Sizes { text: tokens, block, .. } = sizes;
+    let wave = text(tokens, Some(SSD_CHUNK as u32))?;
+    let tables = machine.tables(&wave)?;
     let (d_inner, width) = (heads * head_dim, heads * head_dim + 2 * groups * d_state);
-    let (mut history, none): (Mat, Mat) = (random(cpu, TEXT, width + heads, 1.0, 7)?, cpu.mat(0, width + heads)?);
-    let weight = random(cpu, width, taps, 0.5, 8)?;
-    let per_head = |deviation, seed| random(cpu, 1, heads, deviation, seed);
+    let (mut history, none) = (random(machine, tokens, width + heads, 1.0, 7)?, machine.mat(0, width + heads)?);
+    let weight = random(machine, width, taps, 0.5, 8)?;
+    let per_head = |deviation, seed| random(machine, 1, heads, deviation, seed);
     let (dt_bias, a_log, d_skip) = (per_head(0.5, 9)?, per_head(0.5, 10)?, per_head(1.0, 11)?);
-    let (mut states, mut kept) = (cpu.mat(wave.states as usize, d_inner * d_state)?, cpu.mat(0, d_inner * d_state)?);
-    let mut y = cpu.mat(block, d_inner)?;
+    let (mut states, mut kept) = (machine.mat(wave.states as usize, d_inner * d_state)?, machine.mat(0, d_inner * d_state)?);
+    let mut y = machine.mat(block, d_inner)?;
     Ok(Box::new(move || {
         let conv = ConvOp { taps, weight: &weight, bias: None, act };
         let op = SsdOp { heads, head_dim, groups, d_state, conv, dt_bias: &dt_bias, a_log: &a_log, d_skip: &d_skip, dt_limit: (0.0, f32::INFINITY) };
-        let on = OnDevice { wave: &wave, tables: &() };
+        let on = OnDevice { wave: &wave, tables: &tables };
         let history = History { wave: &mut history, resident: &none };
         let mut states = States { wave: &mut states, resident: &mut kept };
-        cpu.enter(|| blocks(TEXT, block, |b| cpu.ssd(&op, &on, b, &history, &mut states, &mut y)))
+        machine.enter(|| blocks(tokens, block, |b| machine.ssd(&op, &on, b, &history, &mut states, &mut y)))
     }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::cpu::Cpu;
+    use crate::bench::Machine;
 
     #[test]
     fn every_verb_runs_at_a_small_size() {
@@ -336,11 +364,11 @@ mod tests {
             Case::Head { inputs: 24, vocab: 70 },
         ];
         for case in cases {
-            let mut run = case.prepare(&cpu).unwrap();
+            let mut run = case.prepare(&cpu, cpu.sizes()).unwrap();
             run().unwrap();
             run().unwrap();
-            let work = case.work(cpu.block_rows());
-            assert!(work.operations() + work.exps + work.bytes > 0.0, "{case}");
+            let work = case.work(&cpu, cpu.sizes());
+            assert!(work.bytes > 0.0, "{case:?}");
         }
         // The head's tile is at most its vocabulary, and narrow products count only where there are no others.
         assert_eq!(products(&cases), [(24, 40), (24, 70)]);

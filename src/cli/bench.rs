@@ -1,14 +1,13 @@
 //! `hilberg bench`: what this machine can do, and how near the verbs come to it.
 
-use super::options::{Precision, processor};
+use super::options::{DeviceChoice, Precision, processor};
 use super::{say, say_json};
-use crate::backend::Backend;
-use crate::bench::ceilings::{Ceilings, Product};
-use crate::bench::{Spread, verbs};
-use crate::error::Result;
+use crate::backend::cuda::{Cuda, Gpu};
+use crate::bench::run::Step;
+use crate::bench::{self, Case, Ceilings, Machine, verbs};
+use crate::error::{Error, Result};
 use crate::model::{self, OpenOptions};
 use std::path::PathBuf;
-use std::time::Instant;
 
 /// A verb runs about this long before the next one has its turn.
 const TURN: f64 = 0.05;
@@ -17,12 +16,19 @@ const TURN: f64 = 0.05;
 ///
 /// Ceilings: float32 multiply-adds in registers; the program's own product of packed weights; exponentials; a copy of 12 MB. A step's share is the
 /// least time that its operations (at the rate of multiply-adds) and exponentials take, or its bytes (at the rate of the copy) if that is longer,
-/// divided by the time that it took. Products of bfloat16, where they are faster than float32 multiply-adds, are held against the best of them. Steps are timed in turns, so that a disturbance hits all alike.
+/// divided by the time that it took. Products of bfloat16, where they are faster than float32 multiply-adds, are held against the best of them. Steps
+/// are timed in turns, so that a disturbance hits all alike.
+///
+/// On a GPU, multiply-adds, products of 16 bits by tensor cores and exponentials are loops in registers, and the copy is one of 256 MiB. All of these work
+/// at the same time, so that a step's least time is that of the slowest.
 #[derive(clap::Args, Debug)]
 pub struct BenchArgs {
     /// Model folder whose sizes to take [default: sizes of Llama 12 × 768, Mamba-130m and Mamba-2 370m]; its weights are not read
     #[arg(short, long, value_name = "MODEL")]
     model: Option<PathBuf>,
+    /// What to measure: auto or cpu (the processor), cuda or cuda:N (a GPU)
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    device: DeviceChoice,
     /// Threads [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -43,7 +49,8 @@ pub struct BenchArgs {
 #[derive(serde::Serialize)]
 struct Report {
     backend: String,
-    threads: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threads: Option<usize>,
     rounds: u16,
     block_rows: usize,
     /// The best of all rounds.
@@ -51,80 +58,64 @@ struct Report {
     steps: Vec<Step>,
 }
 
-#[derive(serde::Serialize)]
-struct Step {
-    step: String,
-    seconds: Spread,
-    operations: f64,
-    exps: f64,
-    bytes: f64,
-    share: f64,
-}
-
 /// Runs it.
 ///
 /// # Errors
-/// A model folder that cannot be read, not enough memory or threads, standard output that cannot be written.
+/// A model folder that cannot be read, a device that cannot be measured, not enough memory or threads, standard output that cannot be written.
 pub fn run(args: &BenchArgs) -> Result<()> {
     let cases = match &args.model {
         Some(folder) => verbs::of(&model::open(folder, &OpenOptions { accept_keys: args.accept_key.clone(), rope_length: None })?.0),
         None => verbs::typical(),
     };
-    let cpu = processor(args.precision, args.threads.map(usize::from))?;
-    let mut products = verbs::products(&cases).into_iter().map(|(k, n)| Product::new(&cpu, k, n)).collect::<Result<Vec<_>>>()?;
-    let mut ready = Vec::new();
-    for case in &cases {
-        let mut step = case.prepare(&cpu)?;
-        let begin = Instant::now();
-        step()?;
-        // The first run warms up, and tells how many fill a turn.
-        let times = (TURN / begin.elapsed().as_secs_f64()).clamp(1.0, 1000.0) as u32;
-        ready.push((step, times, Vec::new()));
-    }
-    Ceilings::measure(&cpu, &mut products)?;
-    let mut best = Ceilings::default();
-    for _ in 0..args.rounds {
-        best = best.best(Ceilings::measure(&cpu, &mut products)?);
-        for (step, times, seconds) in &mut ready {
-            let begin = Instant::now();
-            for _ in 0..*times {
-                step()?;
-            }
-            seconds.push(begin.elapsed().as_secs_f64() / *times as f64);
+    match &args.device {
+        DeviceChoice::Auto | DeviceChoice::Cpu => {
+            let cpu = processor(args.precision, args.threads.map(usize::from))?;
+            measure(&cpu, Some(cpu.threads()), &cases, args)
         }
+        DeviceChoice::Cuda(numbers) => match numbers[..] {
+            [n] => measure(&Cuda::on(Gpu::open(n)?, args.precision.dtype()), None, &cases, args),
+            _ => Err(Error::input("bench measures one device; name one of them")),
+        },
+        DeviceChoice::Float64 => Err(Error::input("--device float64 is for checking, and has no ceilings; bench measures cpu and cuda")),
     }
-    let steps = cases.iter().zip(&ready).map(|(case, (_, _, seconds))| {
-        let (work, seconds) = (case.work(cpu.block_rows()), Spread::of(seconds));
-        let share = work.least_seconds(&best) / seconds.median;
-        Step { step: case.to_string(), seconds, operations: work.operations(), exps: work.exps, bytes: work.bytes, share }
-    });
-    let report =
-        Report { backend: cpu.name(), threads: cpu.threads(), rounds: args.rounds, block_rows: cpu.block_rows(), ceilings: best, steps: steps.collect() };
+}
+
+fn measure<M: Machine>(machine: &M, threads: Option<usize>, cases: &[Case], args: &BenchArgs) -> Result<()> {
+    let sizes = machine.sizes();
+    let (ceilings, steps) = bench::run::run(machine, cases, sizes, args.rounds.into(), TURN)?;
+    let report = Report { backend: machine.name(), threads, rounds: args.rounds, block_rows: sizes.block, ceilings, steps };
     if args.json { say_json(&report) } else { report.print() }
 }
 
 impl Report {
     fn print(&self) -> Result<()> {
         let c = &self.ceilings;
-        say(&format!("{}, {} threads, blocks of {} rows; best of {} rounds\n", self.backend, self.threads, self.block_rows, self.rounds))?;
+        let threads = self.threads.map_or(String::new(), |n| format!("{n} threads, "));
+        say(&format!("{}, {threads}blocks of {} rows; best of {} rounds\n", self.backend, self.block_rows, self.rounds))?;
         for (name, rate, unit) in
             [("multiply-adds", c.fma, "Gop/s"), ("product", c.product, "Gop/s"), ("exponentials", c.exp, "G/s"), ("copy, read + written", c.copy, "GB/s")]
         {
             say(&format!("  {name:<22} {:>8.1} {unit}", rate / 1e9))?;
         }
         let wide = self.steps.iter().map(|s| s.step.chars().count()).max().unwrap_or(0);
-        say(&format!("\n  {:<wide$}  {:>9}  {:>17}  {:>12}  share", "step", "ms", "least … largest", "speed"))?;
+        say(&format!("\n  {:<wide$}  {:>9}  {:>17}  {:>8}  {:>8}  {:>12}  share", "step", "ms", "least … largest", "Gop", "MB", "speed"))?;
         for s in &self.steps {
             // What takes longer at its ceiling is what the speed is told in.
-            let speed = if s.operations + s.exps > 0.0 && s.operations / c.fma + s.exps / c.exp >= s.bytes / c.copy {
-                let (amount, unit) = if s.operations > 0.0 { (s.operations, "Gop/s") } else { (s.exps, "Gexp/s") };
-                format!("{:.1} {unit}", amount / s.seconds.median / 1e9)
-            } else {
-                format!("{:.1} GB/s", s.bytes / s.seconds.median / 1e9)
+            let (amount, unit) = match (s.moves, s.operations > 0.0) {
+                (true, _) => (s.bytes, "GB/s"),
+                (false, true) => (s.operations, "Gop/s"),
+                (false, false) => (s.exps, "Gexp/s"),
             };
+            let speed = format!("{:.1} {unit}", amount / s.seconds.median / 1e9);
             let ms = |t: f64| format!("{:.3}", 1e3 * t);
             let range = format!("{} … {}", ms(s.seconds.least), ms(s.seconds.largest));
-            say(&format!("  {:<wide$}  {:>9}  {range:>17}  {speed:>12}  {:>4.0}%", s.step, ms(s.seconds.median), 100.0 * s.share))?;
+            let (operations, bytes) = (s.operations / 1e9, s.bytes / 1e6);
+            say(&format!(
+                "  {:<wide$}  {:>9}  {range:>17}  {operations:>8.2}  {bytes:>8.1}  {speed:>12}  {:>4.0}%",
+                s.step,
+                ms(s.seconds.median),
+                100.0 * s.share
+            ))?;
         }
         Ok(())
     }

@@ -53,7 +53,8 @@ pub enum Precision {
 }
 
 impl Precision {
-    fn dtype(self) -> Dtype {
+    /// As the backends name it.
+    pub fn dtype(self) -> Dtype {
         match self {
             Precision::F32 => Dtype::F32,
             Precision::Bf16 => Dtype::Bf16,

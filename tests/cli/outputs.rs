@@ -163,6 +163,9 @@ fn bench_tells_the_ceilings_and_every_step_of_a_model() {
         assert!(steps.iter().any(|s| s["step"].as_str().unwrap().starts_with(step)), "{step}");
     }
     for s in steps {
-        assert!(s["seconds"]["median"].as_f64().unwrap() > 0.0 && s["share"].as_f64().unwrap() > 0.0, "{s}");
+        let positive = |key: &str| s[key].as_f64().unwrap() > 0.0;
+        assert!(s["seconds"]["median"].as_f64().unwrap() > 0.0 && positive("share") && positive("bytes"), "{s}");
     }
+    refused(args!["bench", "--device", "float64"], &["bench measures cpu and cuda"]);
+    refused(args!["bench", "--device", "cuda:99"], &["device"]);
 }

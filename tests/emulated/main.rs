@@ -2,9 +2,12 @@
 #![cfg(target_os = "linux")]
 
 mod attention;
+mod bench;
 #[path = "../emulation/device.rs"]
 mod device;
 mod engine;
+mod far;
+mod far_verbs;
 mod faults;
 mod faults90;
 mod head;

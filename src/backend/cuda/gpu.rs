@@ -427,9 +427,6 @@ impl Device for Gpu {
     unsafe fn launch(&self, kernel: &str, grid: [usize; 3], threads: usize, shared: usize, params: &[u8]) -> Result<()> {
         self.held.enter()?;
         let function = self.held.kernel(kernel, shared)?;
-        if grid[0] > i32::MAX as usize || grid[1].max(grid[2]) > u16::MAX as usize {
-            return Err(Error::input(format!("CUDA: {kernel} would need a grid of {grid:?} blocks; give --wave-rows less")));
-        }
         // The driver reads the struct as the kernel has it, whose numbers have up to 64 bits.
         let mut aligned = vec![0u64; params.len().div_ceil(8)];
         bytemuck::cast_slice_mut(&mut aligned)[..params.len()].copy_from_slice(params);

@@ -1,7 +1,16 @@
 //! What the twin keeps on a device.
 
 use super::device::Device;
+use crate::error::{Error, Result};
 use crate::tensor::Dtype;
+
+/// Kernels count rows, columns and positions in 32 bits, the last of which says of a row in which store it lies.
+const MOST: usize = i32::MAX as usize - 1;
+
+/// Refuses more than kernels can count to.
+pub(super) fn countable(what: &str, n: usize) -> Result<()> {
+    if n <= MOST { Ok(()) } else { Err(Error::input(format!("{n} {what}; kernels of CUDA count to {MOST}"))) }
+}
 
 /// `[rows, cols]`.
 pub struct Mat<D: Device> {

@@ -4,6 +4,7 @@
 //! says which. [`Cuda`] is the twin of the other backends on any [`Device`]; the tests have one that runs the kernels on the processor.
 
 pub mod attention;
+pub mod ceilings;
 mod device;
 mod driver;
 mod gpu;

@@ -3,9 +3,11 @@
 use super::tables::Forest;
 use bytemuck::{Pod, Zeroable};
 
+mod ceilings;
 mod products;
 mod scans;
 
+pub use ceilings::{Ceiling, CeilingCopy};
 pub use products::{Head, Head90, HeadCombine, Linear, Linear90, Narrow};
 pub use scans::{Conv, ConvTile, Scan, Ssd, SsdChunk, SsdGram, SsdPiece, SsdRows};
 

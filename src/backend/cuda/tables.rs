@@ -2,6 +2,7 @@
 
 use super::attention::{self, PlanKey};
 use super::device::Device;
+use super::mat::countable;
 use super::scan::Paths;
 use super::ssd;
 use crate::error::Result;
@@ -172,8 +173,16 @@ impl<D: Device> Tables<D> {
     /// Sends them.
     ///
     /// # Errors
-    /// No memory for them, or the device fails.
+    /// More rows or states than kernels can count, no memory for them, or the device fails.
     pub fn send(device: &D, wave: &Wave) -> Result<Self> {
+        for (what, n) in [
+            ("rows of a wave", wave.positions.len()),
+            ("rows that stay", wave.resident_rows as usize),
+            ("states of a wave", wave.states as usize),
+            ("states that stay", wave.resident_states as usize),
+        ] {
+            countable(what, n)?;
+        }
         let (runs, segments, saves, run_of_row) = of(wave);
         let keeps: Vec<KeptRows> = wave.keeps.iter().map(|k| KeptRows { row: k.row, resident: k.resident, length: k.len }).collect();
         Ok(Tables {

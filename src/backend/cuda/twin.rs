@@ -1,11 +1,11 @@
 //! The verbs on a device. Products and attention take operands of 32 or 16 bits and sum in float32; everything else is float32.
 
 use super::device::Device;
-use super::mat::{Mat, Weight, narrow, padded, widened};
+use super::mat::{Mat, Weight, countable, narrow, padded, widened};
 use super::params;
 use super::tables::{Stores, Tables, sent};
 use crate::backend::{Act, AttentionOp, Backend, ConvOp, Epilogue, GateOp, HeadOp, History, Needs, NormOp, OnDevice, Operand, RotaryOp, ScanOp, SsdOp, States};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::forest::{TokenId, Wave};
 use crate::tensor::{Dtype, Tensor};
 use bytemuck::Pod;
@@ -13,6 +13,9 @@ use std::ops::Range;
 
 /// Rows of a block: enough to fill a device.
 const BLOCK_ROWS: usize = 8192;
+
+/// Blocks of a grid in each of its dimensions.
+const MOST_BLOCKS: [usize; 3] = [i32::MAX as usize, u16::MAX as usize, u16::MAX as usize];
 
 /// A device with its verbs.
 pub struct Cuda<D: Device> {
@@ -57,6 +60,7 @@ impl<D: Device> Cuda<D> {
     }
 
     fn zeros(&self, rows: usize, cols: usize, dtype: Dtype) -> Result<Mat<D>> {
+        countable("columns of a matrix", cols)?;
         Ok(Mat { memory: self.device.allocate(dtype.size() * rows * cols)?, rows, cols, dtype })
     }
 
@@ -69,6 +73,9 @@ impl<D: Device> Cuda<D> {
     pub(super) fn launch(&self, kernel: &str, grid: [usize; 3], threads: usize, shared: usize, params: &impl Pod) -> Result<()> {
         if grid.contains(&0) {
             return Ok(());
+        }
+        if grid.iter().zip(MOST_BLOCKS).any(|(n, most)| *n > most) {
+            return Err(Error::input(format!("CUDA: {kernel} would need a grid of {grid:?} blocks; a device has at most {MOST_BLOCKS:?}")));
         }
         // SAFETY: callers name memory that they hold, of the sizes that the kernel's contract says; work is done in order, and memory that is
         // dropped is given back only after what was handed over before.
@@ -133,6 +140,7 @@ impl<D: Device> Backend for Cuda<D> {
     }
 
     fn upload(&self, values: &[f32], cols: usize) -> Result<Mat<D>> {
+        countable("columns of a matrix", cols)?;
         Ok(Mat { memory: sent(&self.device, values)?, rows: values.len() / cols.max(1), cols, dtype: Dtype::F32 })
     }
 
@@ -150,7 +158,10 @@ impl<D: Device> Backend for Cuda<D> {
         let inputs = parts.first().map_or(0, |p| p.inputs());
         let rows: usize = parts.iter().map(|p| p.outputs()).sum();
         let dtype = self.precision;
-        let row_bytes = dtype.size() * padded(inputs, dtype);
+        let stride = padded(inputs, dtype);
+        countable("inputs of a product", stride)?;
+        countable("outputs of a product", rows)?;
+        let row_bytes = dtype.size() * stride;
         let firsts: Vec<usize> = parts.iter().scan(0, |next, part| Some(std::mem::replace(next, *next + part.outputs()))).collect();
         let fill = |of: Range<usize>, to: &mut [u8]| {
             let mut widened = vec![0.0f32; inputs];

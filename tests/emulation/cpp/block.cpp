@@ -259,8 +259,8 @@ extern "C" void emu_fiber() {
     emu::thread_ends();
 }
 
-// Runs a grid. Returns 0, or 1 with a reason of at most `reason_size` bytes.
-extern "C" int emu_launch(const char* name, const unsigned* grid, const unsigned* size, size_t shared, const void* params, size_t params_size, int order,
+// Runs `blocks` blocks of a grid from `first` on, in each dimension. Returns 0, or 1 with a reason of at most `reason_size` bytes.
+extern "C" int emu_launch(const char* name, const unsigned* grid, const unsigned* first, const unsigned* blocks, const unsigned* size, size_t shared, const void* params, size_t params_size, int order,
                           int landing, int watched, int os_threads, char* reason, size_t reason_size) {
     using namespace emu;
     const Kernel* kernel = kernels;
@@ -268,9 +268,9 @@ extern "C" int emu_launch(const char* name, const unsigned* grid, const unsigned
     int threads = size[0] * size[1] * size[2];
     std::string why = refused(kernel, name, params_size, threads, shared);
     if (why.empty()) {
-        uint64_t total = uint64_t(grid[0]) * grid[1] * grid[2];
+        uint64_t total = uint64_t(blocks[0]) * blocks[1] * blocks[2];
         std::atomic<uint64_t> next{0};
-        std::mutex first;
+        std::mutex first_fault;
         auto work = [&] {
             // Kept from launch to launch: many are over before fresh stacks would be mapped.
             static thread_local Stacks stacks;
@@ -287,9 +287,10 @@ extern "C" int emu_launch(const char* name, const unsigned* grid, const unsigned
             block = b;
             if (!stacks.base) b->fault = "no memory for the threads' stacks";
             for (uint64_t i; b->fault.empty() && (i = next++) < total;)
-                run_block(*b, stacks, {unsigned(i % grid[0]), unsigned(i / grid[0] % grid[1]), unsigned(i / grid[0] / grid[1])});
+                run_block(*b, stacks,
+                          {first[0] + unsigned(i % blocks[0]), first[1] + unsigned(i / blocks[0] % blocks[1]), first[2] + unsigned(i / blocks[0] / blocks[1])});
             block = nullptr;
-            std::lock_guard<std::mutex> lock(first);
+            std::lock_guard<std::mutex> lock(first_fault);
             if (!b->fault.empty() && why.empty()) {
                 why = std::string(name) + ": " + b->fault;
                 next = total;
@@ -303,3 +304,10 @@ extern "C" int emu_launch(const char* name, const unsigned* grid, const unsigned
     snprintf(reason, reason_size, "%s", why.c_str());
     return why.empty() ? 0 : 1;
 }
+
+// Bytes that are zeros and take no memory before they are touched; null where there is no room for their addresses.
+extern "C" void* emu_map(size_t size) {
+    void* got = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return got == MAP_FAILED ? nullptr : got;
+}
+extern "C" void emu_unmap(void* p, size_t size) { munmap(p, size); }

@@ -25,6 +25,8 @@ inline void barrier_of(int which, int count) { emu::barrier_sync(which, count, "
 template <int registers> void fewer_registers() { emu::converge("setmaxnreg"); }
 template <int registers> void more_registers() { emu::converge("setmaxnreg"); }
 inline uint64_t operand_of(const void* tile, int column) { return emu::operand_of(tile, column); }
+// The emulator knows one view of shared memory.
+inline void products_see_writes() {}
 inline void products_fence() { emu::converge("wgmma.fence"); }
 inline void products_commit() { emu::products_commit(); }
 template <int pending> void products_wait() { emu::products_wait(pending); }

@@ -6,6 +6,7 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
+use std::ops::Range;
 
 /// Which of the threads that could go on does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,8 @@ unsafe extern "C" {
     fn emu_launch(
         name: *const c_char,
         grid: *const c_uint,
+        first: *const c_uint,
+        blocks: *const c_uint,
         size: *const c_uint,
         shared: usize,
         params: *const c_void,
@@ -67,6 +70,8 @@ unsafe extern "C" {
     ) -> c_int;
     fn emu_allocated(p: *const c_void, size: usize);
     fn emu_freed(p: *const c_void);
+    fn emu_map(size: usize) -> *mut c_void;
+    fn emu_unmap(p: *mut c_void, size: usize);
 }
 
 /// What plays a tensor's map: `rows` rows of `columns` 16-bit numbers, `stride` numbers apart. tests/emulation/cpp/ptx90.cpp reads it.
@@ -84,6 +89,30 @@ pub fn tensor_map(address: u64, columns: usize, rows: usize, stride: usize) -> [
 /// # Safety
 /// Addresses in `params` must be of [`Memory`] that lives, and no other launch may write it meanwhile.
 pub unsafe fn launch(name: &str, grid: [u32; 3], threads: u32, shared: usize, params: &[u8], schedule: Schedule) -> Result<(), String> {
+    // SAFETY: the caller's.
+    unsafe { launch_some(name, grid, grid.map(|n| 0..n), threads, shared, params, schedule) }
+}
+
+/// Runs some blocks of a grid, and no others.
+///
+/// # Errors
+/// As [`launch`].
+///
+/// # Safety
+/// As [`launch`].
+pub unsafe fn launch_some(
+    name: &str,
+    grid: [u32; 3],
+    blocks: [Range<u32>; 3],
+    threads: u32,
+    shared: usize,
+    params: &[u8],
+    schedule: Schedule,
+) -> Result<(), String> {
+    if blocks.iter().zip(grid).any(|(some, all)| some.end > all) {
+        return Err(format!("{name}: blocks {blocks:?} are not all of a grid of {grid:?}"));
+    }
+    let (first, blocks) = (blocks.each_ref().map(|some| some.start), blocks.each_ref().map(|some| some.len() as u32));
     let c_name = CString::new(name).map_err(|_| "a kernel's name holds no zero byte".to_string())?;
     let size = [threads, 1, 1];
     let mut reason = [0 as c_char; 1024];
@@ -93,6 +122,8 @@ pub unsafe fn launch(name: &str, grid: [u32; 3], threads: u32, shared: usize, pa
         emu_launch(
             c_name.as_ptr(),
             grid.as_ptr(),
+            first.as_ptr(),
+            blocks.as_ptr(),
             size.as_ptr(),
             shared,
             params.as_ptr().cast(),
@@ -124,16 +155,19 @@ unsafe impl Send for Memory {}
 // SAFETY: as above.
 unsafe impl Sync for Memory {}
 
+/// From so many bytes on memory is mapped: what nobody touches of it is not there.
+const MAPPED: usize = 1 << 20;
+
 impl Memory {
     fn layout(size: usize) -> Layout {
-        Layout::from_size_align(size.max(1), 256).expect("sizes of tests are small")
+        Layout::from_size_align(size.max(1), 256).expect("sizes of tests are sizes of memory")
     }
 
     /// So many bytes.
     pub fn new(size: usize) -> Memory {
-        // SAFETY: the layout has a size; what is told to the watch is this allocation, until it is dropped.
+        // SAFETY: both sizes are above 0; what is told to the watch is this allocation, until it is dropped.
         unsafe {
-            let begin = alloc_zeroed(Memory::layout(size));
+            let begin = if size < MAPPED { alloc_zeroed(Memory::layout(size)) } else { emu_map(size).cast() };
             if begin.is_null() {
                 handle_alloc_error(Memory::layout(size));
             }
@@ -172,7 +206,7 @@ impl Drop for Memory {
         // SAFETY: allocated by `new` with this layout, and told to the watch there.
         unsafe {
             emu_freed(self.begin.cast());
-            dealloc(self.begin, Memory::layout(self.size));
+            if self.size < MAPPED { dealloc(self.begin, Memory::layout(self.size)) } else { emu_unmap(self.begin.cast(), self.size) }
         }
     }
 }

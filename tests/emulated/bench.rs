@@ -1,0 +1,93 @@
+//! kernels/ceilings.cu, and `hilberg bench` on the emulated device.
+
+use super::device::{Emulated, emulated, emulated_hopper};
+use emulation::Schedule;
+use hilberg::backend::Act;
+use hilberg::backend::cuda::Cuda;
+use hilberg::backend::cuda::ceilings::Instruction;
+use hilberg::bench::{Case, Load, Machine, Sizes, run};
+use hilberg::tensor::Dtype;
+
+/// Two blocks, three steps.
+fn results(on: &Cuda<Emulated>, instruction: Instruction, value: f32) -> (Vec<f32>, f64) {
+    assert!(on.has(instruction).unwrap());
+    let of = on.instruction_loop(instruction, 2, 3).unwrap();
+    on.run_loop(&of, value).unwrap();
+    (on.loop_results(&of).unwrap(), of.operations())
+}
+
+#[test]
+fn loops_compute_what_they_count() {
+    for schedule in Schedule::ALL {
+        for precision in [Dtype::Bf16, Dtype::F16] {
+            let on = emulated_hopper(schedule, precision);
+            // 0 … 7, three times doubled and 2 added: 8 x + 14.
+            assert_eq!(results(&on, Instruction::Fma, 2.0), (vec![8.0 * 28.0 + 8.0 * 14.0; 512], 512.0 * 8.0 * 3.0 * 2.0));
+            // A chain of 16 products a step in each of the numbers of c.
+            assert_eq!(results(&on, Instruction::Mma, 0.5), (vec![32.0 * 16.0 * 3.0 * 0.25; 512], 16.0 * 8.0 * 3.0 * 4096.0));
+            assert_eq!(results(&on, Instruction::Wide, 0.5), (vec![128.0 * 64.0 * 3.0 * 0.25; 512], 4.0 * 3.0 * 2.0 * (64 * 256 * 64) as f64));
+            let (exps, operations) = results(&on, Instruction::Exp2, 1.0);
+            let truth: f64 = (0..8).map(|i| (0..3).fold(i as f64 / 8.0, |x, _| (-x).exp2())).sum();
+            // Each step is off by 2⁻²² of its result and of what the argument was, the sum by a rounding each.
+            assert!(exps.iter().all(|x| (f64::from(*x) - truth).abs() <= 8.0 * 4.0 * f64::powi(2.0, -22)) && operations == 512.0 * 8.0 * 3.0);
+        }
+    }
+    // Float32 has no products by tensor cores, and only sm_90a has warpgroups.
+    let [plain, sm_80] = [emulated(Schedule::ALL[1], Dtype::F32), emulated(Schedule::ALL[1], Dtype::Bf16)];
+    assert!(!plain.has(Instruction::Mma).unwrap() && !sm_80.has(Instruction::Wide).unwrap() && sm_80.has(Instruction::Mma).unwrap());
+}
+
+#[test]
+fn a_copy_copies() {
+    // Whole blocks, and a few words of another.
+    let bytes: Vec<u8> = (0..2 * 16_384 + 48).map(|i| (i * 7 % 251) as u8).collect();
+    for schedule in Schedule::ALL {
+        let on = emulated(schedule, Dtype::F32);
+        let copy = on.copy_of(bytes.len(), &bytes).unwrap();
+        on.run_copy(&copy).unwrap();
+        assert!(on.copied(&copy).unwrap() == bytes && copy.moved() == 2.0 * bytes.len() as f64);
+    }
+}
+
+#[test]
+fn every_verb_has_its_share() {
+    let act = Act::Silu;
+    let cases = [
+        Case::Embed { vocab: 11, d: 24 },
+        Case::Norm { d: 24, center: true },
+        Case::Linear { inputs: 24, outputs: 40, gated: None },
+        Case::Linear { inputs: 24, outputs: 48, gated: Some(act) },
+        Case::Rotary { heads: 4, kv_heads: 2, head_dim: 8, dims: 8 },
+        Case::Attention { heads: 4, kv_heads: 2, head_dim: 8, window: Some(30), tokens: 70 },
+        Case::Conv { width: 20, taps: 4, act },
+        Case::Scan { d_inner: 24, d_state: 4, act },
+        Case::Ssd { heads: 2, head_dim: 8, groups: 1, d_state: 16, taps: 4, act },
+        Case::Gate { d_inner: 24, norm: true, act },
+        Case::Head { inputs: 24, vocab: 70 },
+    ];
+    let sizes = Sizes { wave: 70, text: 70, block: 40, load: Load { blocks: 2, steps: 2, copied: 4096, launches: 1 } };
+    for on in [emulated(Schedule::ALL[1], Dtype::F32), emulated(Schedule::ALL[1], Dtype::Bf16), emulated_hopper(Schedule::ALL[1], Dtype::F16)] {
+        let (best, steps) = run::run(&on, &cases, sizes, 1, 0.0).unwrap();
+        let positive = |x: f64| x.is_finite() && x > 0.0;
+        assert!([best.fma, best.product, best.exp, best.copy].into_iter().all(positive), "{best:?}");
+        assert_eq!(best.product == best.fma, on.precision() == Dtype::F32);
+        assert_eq!(steps.len(), cases.len());
+        for step in steps {
+            assert!(positive(step.share) && positive(step.seconds.median) && positive(step.bytes), "{step:?}");
+        }
+    }
+}
+
+/// Units that work at the same time do not add up, and attention of short operands is held against their products.
+#[test]
+fn the_slowest_unit_decides() {
+    let at = hilberg::bench::Ceilings { fma: 1.0, product: 10.0, exp: 4.0, copy: 2.0 };
+    let work = hilberg::bench::Work { products: 40.0, mixing: 3.0, exps: 4.0, bytes: 4.0 };
+    let (scan, attention) =
+        (Case::Scan { d_inner: 1, d_state: 1, act: Act::Silu }, Case::Attention { heads: 1, kv_heads: 1, head_dim: 8, window: None, tokens: 1 });
+    let [plain, short] = [Dtype::F32, Dtype::Bf16].map(|precision| emulated(Schedule::ALL[1], precision));
+    assert_eq!(short.least_seconds(&scan, &work, &at), 4.0);
+    assert_eq!(short.least_seconds(&attention, &work, &at), 4.3);
+    assert_eq!(plain.least_seconds(&attention, &work, &at), 4.0);
+    assert_eq!(short.least_seconds(&scan, &hilberg::bench::Work { mixing: 30.0, ..work }, &at), 30.0);
+}
