@@ -2,7 +2,8 @@
 //!
 //! The library takes counts as they stand: it passes over as many elements as a list claims, if need be for hours, makes room for as many columns as a group claims, and
 //! descends as deep as groups nest. So every element must have a byte of its own here, every group its columns among the schema's elements, and nothing may nest deeper than
-//! [`DEEPEST`]. The footer is a Thrift struct in compact encoding (parquet-format's FileMetaData); of its fields only the schema is understood.
+//! [`DEEPEST`]. The footer is a Thrift struct in compact encoding (parquet-format's FileMetaData). A field that parquet-format knows must be of the kind that it has there: the
+//! library reads it as that whatever it says it is, and takes what follows for something else than what is looked over here.
 
 use parquet::errors::ParquetError;
 use parquet::file::serialized_reader::SerializedFileReader;
@@ -39,18 +40,91 @@ fn look_over(file: &mut File) -> Result<(), ParquetError> {
     let mut bytes = vec![0; footer as usize];
     file.read_exact(&mut bytes)?;
     let mut footer = Footer { bytes: &bytes, columns: Vec::new() };
-    let sound = footer.fields(&mut vec![]).is_some() && footer.is_tree();
+    let sound = footer.fields(FILE_META_DATA, 0).is_some() && footer.is_tree();
     if sound { Ok(()) } else { Err(ParquetError::General("its footer claims what is not there".into())) }
 }
+
+/// Of what kind a field is.
+enum Shape {
+    Bool,
+    /// One of the kinds of a fixed number: byte, i16, i32, i64, double, binary.
+    Kind(u8),
+    List(&'static Shape),
+    Struct(&'static [(i64, Shape)]),
+    /// FileMetaData.schema.
+    Schema,
+    /// SchemaElement.num_children.
+    Columns,
+}
+
+use Shape::{Bool, Columns, Kind, List, Schema, Struct};
+
+const BYTE: Shape = Kind(3);
+const I16: Shape = Kind(4);
+const I32: Shape = Kind(5);
+const I64: Shape = Kind(6);
+const DOUBLE: Shape = Kind(7);
+const BINARY: Shape = Kind(8);
+const LIST: u8 = 9;
+const STRUCT: u8 = 12;
+
+// parquet-format 2.12, src/main/thrift/parquet.thrift. Of unions every member; what is not named here is passed over by the library as well.
+const EMPTY: Shape = Struct(&[]);
+const TIME: Shape = Struct(&[(1, Bool), (2, Struct(&[(1, EMPTY), (2, EMPTY), (3, EMPTY)]))]);
+const LOGICAL_TYPE: Shape = Struct(&[
+    (1, EMPTY),
+    (2, EMPTY),
+    (3, EMPTY),
+    (4, EMPTY),
+    (5, Struct(&[(1, I32), (2, I32)])),
+    (6, EMPTY),
+    (7, TIME),
+    (8, TIME),
+    (10, Struct(&[(1, BYTE), (2, Bool)])),
+    (11, EMPTY),
+    (12, EMPTY),
+    (13, EMPTY),
+    (14, EMPTY),
+    (15, EMPTY),
+    (16, Struct(&[(1, BYTE)])),
+    (17, Struct(&[(1, BINARY)])),
+    (18, Struct(&[(1, BINARY), (2, I32)])),
+]);
+const SCHEMA_ELEMENT: &[(i64, Shape)] = &[(1, I32), (2, I32), (3, I32), (4, BINARY), (5, Columns), (6, I32), (7, I32), (8, I32), (9, I32), (10, LOGICAL_TYPE)];
+const KEY_VALUE: Shape = Struct(&[(1, BINARY), (2, BINARY)]);
+const STATISTICS: Shape = Struct(&[(1, BINARY), (2, BINARY), (3, I64), (4, I64), (5, BINARY), (6, BINARY), (7, Bool), (8, Bool)]);
+const SIZE_STATISTICS: Shape = Struct(&[(1, I64), (2, List(&I64)), (3, List(&I64))]);
+const BOX: Shape = Struct(&[(1, DOUBLE), (2, DOUBLE), (3, DOUBLE), (4, DOUBLE), (5, DOUBLE), (6, DOUBLE), (7, DOUBLE), (8, DOUBLE)]);
+const COLUMN_META_DATA: Shape = Struct(&[
+    (1, I32),
+    (2, List(&I32)),
+    (3, List(&BINARY)),
+    (4, I32),
+    (5, I64),
+    (6, I64),
+    (7, I64),
+    (8, List(&KEY_VALUE)),
+    (9, I64),
+    (10, I64),
+    (11, I64),
+    (12, STATISTICS),
+    (13, List(&Struct(&[(1, I32), (2, I32), (3, I32)]))),
+    (14, I64),
+    (15, I32),
+    (16, SIZE_STATISTICS),
+    (17, Struct(&[(1, BOX), (2, List(&I32))])),
+]);
+const COLUMN_CHUNK: Shape = Struct(&[(1, BINARY), (2, I64), (3, COLUMN_META_DATA), (4, I64), (5, I32), (6, I64), (7, I32)]);
+const ROW_GROUP: Shape =
+    Struct(&[(1, List(&COLUMN_CHUNK)), (2, I64), (3, I64), (4, List(&Struct(&[(1, I32), (2, Bool), (3, Bool)]))), (5, I64), (6, I64), (7, I16)]);
+const FILE_META_DATA: &[(i64, Shape)] =
+    &[(1, I32), (2, Schema), (3, I64), (4, List(&ROW_GROUP)), (5, List(&KEY_VALUE)), (6, BINARY), (7, List(&Struct(&[(1, EMPTY), (2, EMPTY)])))];
 
 /// What is left of a footer, and how many columns each element of the schema has under it.
 struct Footer<'a> {
     bytes: &'a [u8],
     columns: Vec<i64>,
 }
-
-/// FileMetaData.schema, and SchemaElement.num_children.
-const SCHEMA: [i64; 2] = [2, 5];
 
 impl Footer<'_> {
     fn take(&mut self, n: u64) -> Option<&[u8]> {
@@ -79,8 +153,8 @@ impl Footer<'_> {
         self.number().map(|n| (n >> 1) as i64 ^ -((n & 1) as i64))
     }
 
-    /// The fields of a struct to its end; `path`: the fields in which it lies.
-    fn fields(&mut self, path: &mut Vec<i64>) -> Option<()> {
+    /// The fields of a struct, of which these are known, to its end.
+    fn fields(&mut self, known: &[(i64, Shape)], depth: usize) -> Option<()> {
         let mut id = 0i64;
         loop {
             let head = self.byte()?;
@@ -90,39 +164,42 @@ impl Footer<'_> {
             }
             id = match head >> 4 {
                 0 => self.signed()?,
-                step => id.checked_add(step.into())?,
+                step => id + i64::from(step),
             };
-            path.push(id);
-            // What is no list or no number here is refused: a reader may take it for one whatever it says it is.
-            if path[..] == SCHEMA[..1] {
-                if kind != 9 || !self.columns.is_empty() {
-                    return None;
-                }
-                self.schema(path)?;
-            } else if path[..] == SCHEMA {
-                if kind != 5 {
-                    return None;
-                }
-                let columns = self.signed()?;
-                *self.columns.last_mut()? = columns;
-            } else if kind > 2 {
+            // Readers keep 16 bits of it.
+            i16::try_from(id).ok()?;
+            match known.iter().find(|(of, _)| *of == id) {
+                Some((_, shape)) => self.known(shape, kind, depth)?,
                 // A field that is true or false is so by its kind.
-                self.value(kind, path)?;
+                None if kind <= 2 => {}
+                None => self.value(kind, depth)?,
             }
-            path.pop();
         }
     }
 
-    fn schema(&mut self, path: &mut Vec<i64>) -> Option<()> {
-        let (n, kind) = self.list()?;
-        for _ in 0..n {
-            if kind != 12 {
-                return None;
+    /// What must be of this shape, and says that it is of this kind.
+    fn known(&mut self, shape: &Shape, kind: u8, depth: usize) -> Option<()> {
+        match shape {
+            Bool => (kind <= 2).then_some(()),
+            Kind(of) => (kind == *of).then_some(()).and_then(|()| self.value(kind, depth)),
+            Struct(known) => (kind == STRUCT && depth < DEEPEST).then_some(()).and_then(|()| self.fields(known, depth + 1)),
+            List(of) => {
+                let (n, kind) = (kind == LIST).then(|| self.list())??;
+                (0..n).try_for_each(|_| self.known(of, kind, depth + 1))
             }
-            self.columns.push(0);
-            self.fields(path)?;
+            Schema => {
+                let (n, kind) = (kind == LIST && self.columns.is_empty()).then(|| self.list())??;
+                for _ in 0..n {
+                    self.columns.push(0);
+                    (kind == STRUCT).then_some(()).and_then(|()| self.fields(SCHEMA_ELEMENT, depth + 2))?;
+                }
+                Some(())
+            }
+            Columns => {
+                let columns = (kind == 5).then(|| self.signed())??;
+                self.columns.last_mut().map(|last| *last = columns)
+            }
         }
-        Some(())
     }
 
     /// How many elements a list has, and of which kind: never more than bytes are left.
@@ -135,9 +212,9 @@ impl Footer<'_> {
         (n <= self.bytes.len() as u64).then_some((n, head & 15))
     }
 
-    fn value(&mut self, kind: u8, path: &mut Vec<i64>) -> Option<()> {
+    fn value(&mut self, kind: u8, depth: usize) -> Option<()> {
         // Every struct and every list lies in a field or a list, so that this is as deep as anything gets.
-        if path.len() >= DEEPEST {
+        if depth >= DEEPEST {
             return None;
         }
         match kind {
@@ -148,17 +225,12 @@ impl Footer<'_> {
                 let n = self.number()?;
                 self.take(n).map(|_| ())
             }
-            9 | 10 => {
+            LIST | 10 => {
                 let (n, kind) = self.list()?;
-                path.push(0);
-                for _ in 0..n {
-                    // Truth values have a byte in lists, which not every reader knows; a footer has no such list, nor maps.
-                    self.value(if kind > 2 { kind } else { return None }, path)?;
-                }
-                path.pop();
-                Some(())
+                // Truth values have a byte in lists, which not every reader knows; a footer has no such list, nor maps.
+                (0..n).try_for_each(|_| if kind > 2 { self.value(kind, depth + 1) } else { None })
             }
-            12 => self.fields(path),
+            STRUCT => self.fields(&[], depth + 1),
             13 => self.take(16).map(|_| ()),
             _ => None,
         }
@@ -194,14 +266,14 @@ mod tests {
         look_over(&mut file).map_err(|e| e.to_string())
     }
 
-    /// version 1; a schema of these numbers of columns; a list of kind `kind` that claims `n` elements, with one byte for each of `there`.
+    /// version 1; a schema of these numbers of columns; a field that nobody knows, a list of kind `kind` that claims `n` elements, with one byte for each of `there`.
     fn footer(columns: &[u8], kind: u8, n: u8, there: usize) -> Vec<u8> {
         let mut out = vec![0x15, 2, 0x19, (columns.len() as u8) << 4 | 12];
         for &c in columns {
             // Field 4, a name of one byte; field 5, twice as large as zigzag has it.
             out.extend([0x48, 1, b'x', 0x15, 2 * c, 0]);
         }
-        out.extend([0x29, 0xf0 | kind, n]);
+        out.extend([0x09, 40, 0xf0 | kind, n]);
         out.extend(vec![2; there]);
         out.push(0);
         out
@@ -239,6 +311,17 @@ mod tests {
         // Version 1; the schema as a set of one element of no field; the same as a list, twice; an element whose columns are 64 bits.
         for footer in [&[0x15, 2, 0x1a, 0x1c, 0, 0][..], &[0x15, 2, 0x19, 0x1c, 0, 0x09, 4, 0x1c, 0, 0], &[0x15, 2, 0x19, 0x1c, 0x56, 2, 0, 0]] {
             assert!(opened(footer).unwrap_err().contains("footer"), "{footer:?}");
+        }
+    }
+
+    /// A reader takes a field that it knows for what it should be, and what follows for whatever comes next.
+    #[test]
+    fn known_fields_are_what_they_should_be() {
+        // The schema's root alone; a row group with a chunk whose metadata begins with its type: a number, or the truth; likewise with a list of numbers, or of structs.
+        let with = |meta: &[u8]| opened(&[&[0x15, 2, 0x19, 0x1c, 0, 0x29, 0x1c, 0x19, 0x1c, 0x3c], meta, &[0, 0, 0, 0]].concat());
+        assert_eq!((with(&[0x15, 2]), with(&[0x29, 0x15, 2]), with(&[0x29, 0])), (Ok(()), Ok(()), Ok(())));
+        for bad in [&[0x11][..], &[0x29, 0x1c, 0], &[0x25, 2], &[0x09, 0x80, 0x80, 0x08, 0]] {
+            assert!(with(bad).is_err_and(|e| e.contains("claims what is not there")), "{bad:?}");
         }
     }
 }
