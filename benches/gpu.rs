@@ -1,13 +1,13 @@
 //! Whole models on a GPU: tokens a second for texts of 2,048 tokens, all log-probabilities.
 //!
 //! `cargo bench --bench gpu -- --models DIR` writes models of random weights in bfloat16 into DIR, where they are not there yet, and scores the texts once a round, after one
-//! round that warms up: the shapes of Llama 3.2 1B and 3.1 8B, and of Mamba 2.8b. One line of JSON a model. Options: `--only NAME`, `--rounds N`, `--texts N`, `--precision f32|bf16|f16`.
+//! round that warms up: the shapes of Llama 3.2 1B and 3.1 8B, and of Mamba 2.8b. With weights that stay on the device, and streamed. One line of JSON a model and way. Options: `--only NAME`, `--rounds N`, `--texts N`, `--precision f32|bf16|f16`.
 //! `operations_per_second` counts what [`Work::text`] counts; what the chip can do is measured beside it by `tools/gpu/compare.py`.
 
 use hilberg::backend::Backend;
 use hilberg::backend::cuda::{Cuda, Gpu};
 use hilberg::bench::{Spread, Work};
-use hilberg::engine::{Engine, Options, score_lists};
+use hilberg::engine::{Engine, Options, Weights, score_lists};
 use hilberg::model;
 use hilberg::rng::Rng;
 use hilberg::tensor::Dtype;
@@ -137,30 +137,31 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         if !folder.join("model.safetensors").exists() {
             write(shape, &folder)?;
         }
-        let (spec, checkpoint) = model::open(&folder, &Default::default())?;
-        let operations = texts as f64 * Work::text(&spec, TOKENS).operations();
-        let gpu = gpu()?;
-        let memory = Some(gpu.free_memory()? / 10 * 9);
-        let mut engine = Engine::new(Cuda::on(gpu, precision), spec, checkpoint, Options { memory, ..Options::default() })?;
         let lists: Vec<Vec<u32>> = (0..texts as u32).map(|t| (0..TOKENS as u32).map(|i| (i * 7919 + t * 104_729 + 13) % 50_000).collect()).collect();
-        let mut seconds = Vec::new();
-        let mut sum = 0.0;
-        for round in 0..=rounds {
-            let begin = Instant::now();
-            let logs = score_lists(&mut engine, &lists)?;
-            if round > 0 {
-                seconds.push(begin.elapsed().as_secs_f64());
+        for (way, weights) in [("resident", Weights::Resident), ("stream", Weights::Stream)] {
+            let (spec, checkpoint) = model::open(&folder, &Default::default())?;
+            let operations = texts as f64 * Work::text(&spec, TOKENS).operations();
+            let gpu = gpu()?;
+            let memory = Some(gpu.free_memory()? / 10 * 9);
+            let mut engine = Engine::new(Cuda::on(gpu, precision), spec, checkpoint, Options { memory, weights, ..Options::default() })?;
+            let (mut seconds, mut sum) = (Vec::new(), 0.0);
+            for round in 0..=rounds {
+                let begin = Instant::now();
+                let logs = score_lists(&mut engine, &lists)?;
+                if round > 0 {
+                    seconds.push(begin.elapsed().as_secs_f64());
+                }
+                sum = logs.iter().flatten().map(|&x| x as f64).sum();
             }
-            sum = logs.iter().flatten().map(|&x| x as f64).sum();
+            let rate = |of: f64| Spread::of(&seconds.iter().map(|s| of / s).collect::<Vec<_>>());
+            println!(
+                "{}",
+                serde_json::json!({
+                    "model": shape.name, "weights": way, "backend": engine.backend().name(), "texts": texts, "tokens": TOKENS, "sum": sum, "seconds": seconds,
+                    "tokens_per_second": rate((texts * TOKENS) as f64), "operations_per_second": rate(operations),
+                })
+            );
         }
-        let rate = |of: f64| Spread::of(&seconds.iter().map(|s| of / s).collect::<Vec<_>>());
-        println!(
-            "{}",
-            serde_json::json!({
-                "model": shape.name, "backend": engine.backend().name(), "texts": texts, "tokens": TOKENS, "sum": sum, "seconds": seconds,
-                "tokens_per_second": rate((texts * TOKENS) as f64), "operations_per_second": rate(operations),
-            })
-        );
     }
     Ok(())
 }

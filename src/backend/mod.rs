@@ -238,6 +238,10 @@ pub trait Backend: Send + Sync {
     }
     /// Rows that the engine hands over in one block.
     fn block_rows(&self) -> usize;
+    /// Rows of a wave for which weights are packed anew: so many that packing them takes less time than multiplying by them.
+    fn streaming_rows(&self) -> usize {
+        16_384
+    }
     /// Bytes of a packed operand.
     fn weight_bytes(&self, inputs: usize, outputs: usize) -> usize;
     /// Bytes that the verbs need besides matrices, for blocks of [`Backend::block_rows`] rows.

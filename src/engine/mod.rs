@@ -57,9 +57,6 @@ use weights::{BlockWeights, Lin, NormWeights};
 /// rows already hide their traffic.
 pub const WAVE_ROWS: usize = 4096;
 
-/// Rows of a wave when weights are packed anew for each: enough work to hide it.
-pub const STREAMING_ROWS: usize = 16_384;
-
 /// Fewer rows of a wave are not tried where memory is short.
 const LEAST_ROWS: usize = 128;
 
@@ -82,7 +79,7 @@ pub struct Options {
     pub memory: Option<usize>,
     /// Whether weights stay packed.
     pub weights: Weights,
-    /// Rows of a wave; `None`: [`WAVE_ROWS`] or [`STREAMING_ROWS`].
+    /// Rows of a wave; `None`: [`WAVE_ROWS`] or [`Backend::streaming_rows`].
     pub wave_rows: Option<usize>,
     /// Set from outside to end the work early with [`Error::Interrupted`].
     pub stop: Option<Arc<AtomicBool>>,
@@ -203,7 +200,7 @@ impl<B: Backend> Engine<B> {
 
     /// Rows of a wave where nothing says otherwise.
     fn usual(&self) -> usize {
-        let rows = if self.streaming { STREAMING_ROWS } else { WAVE_ROWS };
+        let rows = if self.streaming { self.backend.streaming_rows() } else { WAVE_ROWS };
         rows.max(self.backend.block_rows())
     }
 

@@ -115,6 +115,11 @@ impl<D: Device> Backend for Cuda<D> {
         BLOCK_ROWS
     }
 
+    /// A weight of 16 bits comes in some 40 ps (50 GB/s), and takes a device of 700 TFLOP/s 190 ps for so many rows.
+    fn streaming_rows(&self) -> usize {
+        65_536
+    }
+
     fn weight_bytes(&self, inputs: usize, outputs: usize) -> usize {
         self.precision.size() * padded(inputs, self.precision) * outputs
     }
