@@ -156,9 +156,8 @@ impl Checkpoint {
         let row = self.get(param)?.bytes.len() / param.shape[0].max(1);
         let entry = &self.tensors[&param.name];
         let mut out = vec![0; rows.len() * row];
-        for (out, &i) in out.chunks_exact_mut(row.max(1)).zip(rows) {
-            self.shards[entry.shard].read(entry.bytes.start + i as usize * row, out)?;
-        }
+        let places = out.par_chunks_exact_mut(row.max(1)).zip(rows).with_min_len(64);
+        places.try_for_each(|(out, &i)| self.shards[entry.shard].read(entry.bytes.start + i as usize * row, out))?;
         Ok(out)
     }
 

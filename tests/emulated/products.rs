@@ -61,3 +61,20 @@ fn paths_agree() {
         assert_eq!(a, b, "{case:?}");
     }
 }
+
+/// Weights are copied beside the work: the emulated device has them as late as it may, so that work which does not wait for them finds none.
+#[test]
+fn weights_are_there_when_they_have_arrived() {
+    let b = emulated(Schedule::ALL[0], Dtype::F32);
+    let bytes: Vec<u8> = numbers(1, 4 * 8).iter().flat_map(|v| v.to_le_bytes()).collect();
+    let tensor = Tensor { dtype: Dtype::F32, shape: vec![4, 8], bytes: &bytes };
+    let weight = b.pack(&Operand::Plain(vec![MatrixView { tensor, transposed: false, rows: RowMap::All }])).unwrap();
+    let (x, mut out) = (b.upload(&numbers(2, 8), 8).unwrap(), b.mat(1, 4).unwrap());
+    let mut product = || {
+        b.linear(&x, 0, 1, &weight, None, Epilogue::Store(Act::None), &mut out, 0).unwrap();
+        b.download(&out, 0..1).unwrap()
+    };
+    assert_eq!(product(), [0.0; 4]);
+    b.arrive().unwrap();
+    assert!(product().iter().all(|y| *y != 0.0));
+}

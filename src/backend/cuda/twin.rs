@@ -199,7 +199,13 @@ impl<D: Device> Backend for Cuda<D> {
     fn embed(&self, tokens: &[TokenId], positions: &[u32], table: &Tensor, learned: Option<&Tensor>, x: &mut Mat<D>, first: usize) -> Result<()> {
         let (d, row) = (x.cols, x.cols * table.dtype.size());
         // As the weights have them: half the bytes of float32, and the device widens faster.
-        let rows: Vec<u8> = tokens.iter().flat_map(|&token| &table.bytes[token as usize * row..(token as usize + 1) * row]).copied().collect();
+        let copy = |of: Range<usize>, to: &mut [u8]| {
+            for (&token, to) in tokens[of].iter().zip(to.chunks_exact_mut(row)) {
+                to.copy_from_slice(&table.bytes[token as usize * row..(token as usize + 1) * row]);
+            }
+        };
+        let rows = self.device.bring(tokens.len(), row, &copy)?;
+        self.device.arrive()?;
         let added = learned.map(|learned| {
             let mut added = vec![0.0f32; tokens.len() * d];
             for (row, &position) in added.chunks_exact_mut(d).zip(positions) {
@@ -207,7 +213,7 @@ impl<D: Device> Backend for Cuda<D> {
             }
             sent(&self.device, &added)
         });
-        let (rows, added) = (sent(&self.device, &rows)?, added.transpose()?);
+        let added = added.transpose()?;
         let numbers = tokens.len() * d;
         let params = params::Embed {
             rows: self.device.address(&rows),
