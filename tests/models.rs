@@ -190,7 +190,8 @@ fn emulated_cuda_is_as_near_as_stated() {
     for f in fixtures() {
         let (golden, name) = (Golden::read(&f.folder), f.name());
         let all = [(Dtype::F32, float32(&golden)), (Dtype::Bf16, BF16), (Dtype::F16, F16)];
-        let got = all.map(|(precision, _)| Distance::of(&f, &golden, device::emulated(emulation::Schedule::ALL[1], precision)));
+        let of = |precision| Distance::of(&f, &golden, device::emulated(emulation::Schedule::ALL[1], precision));
+        let got = std::thread::scope(|scope| all.map(|(precision, _)| scope.spawn(move || of(precision))).map(|begun| begun.join().unwrap()));
         println!("| {name} | {} | {} | {} |", got[0], got[1], got[2]);
         let stated: Vec<f64> = page
             .lines()
