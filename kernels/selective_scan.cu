@@ -175,7 +175,5 @@ KERNEL_BY(8, scan_f32, ScanParams, SCAN_THREADS) {
                 *out = last_pass ? y * activate(Activation(p.act), z[i * SCAN_THREADS]) : y;
             }
         }
-        // The next numbers' first tile goes where the last one's inputs lie.
-        __syncthreads();
     }
 }
