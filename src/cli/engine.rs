@@ -65,7 +65,7 @@ impl AnyEngine {
     ///
     /// # Errors
     /// A memory bound that not even one small wave fits.
-    pub fn needed_bytes(&self, forest: &Forest, readout: &Readout) -> Result<usize> {
+    pub fn needed_bytes(&mut self, forest: &Forest, readout: &Readout) -> Result<usize> {
         each!(self, e => e.needed_bytes(forest, readout))
     }
 

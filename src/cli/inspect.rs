@@ -5,14 +5,15 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::budget::Budget;
-use super::options::{ModelArgs, processor};
+use super::engine::AnyEngine;
+use super::options::{ModelArgs, open_engine};
 use super::{say, say_json};
+use crate::backend::Backend;
 use crate::corpus::Tokenizer;
 use crate::engine::{Engine, Extent, cut, own_memory, workspace_bytes};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::forest::{Forest, Readout};
-use crate::model::{self, Checkpoint, Mixer, ModelSpec, OpenOptions, Residual};
+use crate::model::{self, Checkpoint, Mixer, ModelSpec, Residual};
 
 /// Lengths at which the history state is told, where the model's positions reach them.
 const LENGTHS: [u64; 5] = [128, 1024, 8192, 65_536, 1_048_576];
@@ -74,35 +75,19 @@ struct Said {
 /// # Errors
 /// Whatever is wrong with the folder.
 pub fn run(args: &InspectArgs) -> Result<()> {
-    let options = OpenOptions { accept_keys: args.run.accept_key.clone(), rope_length: args.run.rope_length };
-    let (spec, checkpoint) = model::open(&args.model, &options)?;
+    let (spec, checkpoint) = model::open(&args.model, &args.run.opening())?;
     let path = args.model.join("tokenizer.json");
     let tokenizer = if path.exists() { Some(Tokenizer::open(&path)?) } else { None };
     let inspection = describe(&spec, &checkpoint, tokenizer.as_ref());
-    let states = if cut(&spec, 1).grain.is_some() { FORKS } else { 0 };
-    let options = args.run.engine(Budget::of(args.run.memory).engine());
-    let engine = Engine::new(processor(args.run.precision, args.run.threads.map(usize::from))?, spec, checkpoint, options)?;
-    let length = args.length.map_or(engine.spec().max_positions.unwrap_or(LENGTH).min(LENGTH), |n| n as usize);
-    // Many texts fill usual waves; one that is longer than a wave leaves its history to the next.
-    let (mut forest, mut readout) = (Forest::new(), Readout::new());
-    let text = forest.root(&vec![0; length + 1])?;
-    readout.each(&forest, text, 1..length as u32 + 1)?;
-    let usual = Extent { rows: engine.usual_rows(states), states, ..Extent::default() };
-    let extent = usual.most(engine.extent(&forest, &readout)?);
-    let room = |extent| workspace_bytes(engine.backend(), engine.spec(), extent) as u64;
-    let kept = room(extent) - room(Extent { resident_rows: 0, resident_states: 0, ..extent });
-    let (own, peak) = (own_memory(), engine.peak(extent));
-    let memory = Memory {
-        weights: engine.weight_bytes() as u64,
-        streamed: engine.streaming(),
-        length,
-        wave_rows: extent.rows,
-        workspace: room(extent),
-        kept,
-        program: own.0 as u64,
-        allocated: (own.0 + peak.allocated) as u64,
-        with_mapped: (own.0 + own.1 + peak.with_mapped) as u64,
-    };
+    let length = args.length.map(|n| n as usize);
+    let memory = match open_engine(&args.run, &args.model, (spec, checkpoint))? {
+        AnyEngine::Cpu(mut engine) => Memory::of(&mut engine, length),
+        AnyEngine::Float64(mut engine) => Memory::of(&mut engine, length),
+        // They are all alike.
+        AnyEngine::Cuda(several) => {
+            several.into_scorers().first_mut().map_or_else(|| Err(Error::input("there is no device")), |engine| Memory::of(engine, length))
+        }
+    }?;
     let said = Said { inspection, memory };
     if args.json {
         return say_json(&said);
@@ -111,7 +96,7 @@ pub fn run(args: &InspectArgs) -> Result<()> {
     let how = if memory.streamed { "packed anew for each wave" } else { "packed once" };
     let kept = match memory.kept {
         0 => String::new(),
-        kept => format!(", {} of it kept of a text of {} tokens from wave to wave", bytes(kept), grouped(length as u64)),
+        kept => format!(", {} of it kept of a text of {} tokens from wave to wave", bytes(kept), grouped(memory.length as u64)),
     };
     let (weights, workspace, rows) = (bytes(memory.weights), bytes(memory.workspace), grouped(memory.wave_rows as u64));
     say(&format!("memory         {weights} of weights ({how}), {workspace} for waves of {rows} rows{kept}"))?;
@@ -120,6 +105,35 @@ pub fn run(args: &InspectArgs) -> Result<()> {
         bytes(memory.allocated),
         bytes(memory.with_mapped)
     ))
+}
+
+impl Memory {
+    /// Of an engine at work on texts of so many tokens.
+    fn of<B: Backend>(engine: &mut Engine<B>, length: Option<usize>) -> Result<Self> {
+        let states = if cut(engine.spec(), 1).grain.is_some() { FORKS } else { 0 };
+        let length = length.unwrap_or_else(|| engine.spec().max_positions.unwrap_or(LENGTH).min(LENGTH));
+        // Many texts fill usual waves; one that is longer than a wave leaves its history to the next.
+        let (mut forest, mut readout) = (Forest::new(), Readout::new());
+        let text = forest.root(&vec![0; length + 1])?;
+        readout.each(&forest, text, 1..length as u32 + 1)?;
+        // Where this makes the weights stream, usual waves are those that fit beside them.
+        let planned = engine.extent(&forest, &readout)?;
+        let extent = planned.most(Extent { rows: engine.usual_rows(states), states, ..Extent::default() });
+        let room = |extent| workspace_bytes(engine.backend(), engine.spec(), extent) as u64;
+        let kept = room(extent) - room(Extent { resident_rows: 0, resident_states: 0, ..extent });
+        let (own, peak) = (own_memory(), engine.peak(extent));
+        Ok(Memory {
+            weights: engine.weight_bytes() as u64,
+            streamed: engine.streaming(),
+            length,
+            wave_rows: extent.rows,
+            workspace: room(extent),
+            kept,
+            program: own.0 as u64,
+            allocated: (own.0 + peak.allocated) as u64,
+            with_mapped: (own.0 + own.1 + peak.with_mapped) as u64,
+        })
+    }
 }
 
 /// A model, described.

@@ -248,7 +248,7 @@ impl Session<'_> {
         if !self.args.quiet {
             let mut one = Planned::new(&plan.design, known.identity.start);
             (0..plan.design.members()).try_for_each(|m| one.add(0, m, &groups[0]))?;
-            meter = meter.against(ceiling(&model.engine, &one.forest, &one.readout)?);
+            meter = meter.against(ceiling(&model.engine, &one.forest, &one.readout));
         }
         let mut last = Done::default();
         let task = Task { design: &plan.design, start: known.identity.start, groups, shard: self.args.shard, least };

@@ -30,7 +30,7 @@ impl FromStr for DeviceChoice {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {
         let unknown = || format!("`{s}` is none of auto, cpu, float64, cuda, cuda:N and cuda:N,M");
-        let numbers = |list: &str| list.split(',').map(|n| n.parse::<u16>().ok().map(usize::from)).collect::<Option<Vec<usize>>>();
+        let numbers = |list: &str| list.split(',').map(|n| n.parse().ok()).collect::<Option<Vec<usize>>>();
         match s {
             "auto" => Ok(DeviceChoice::Auto),
             "cpu" => Ok(DeviceChoice::Cpu),
@@ -131,7 +131,7 @@ pub struct ModelArgs {
     /// Operands of products; sums and residuals are float32 in any case
     #[arg(long, value_enum, default_value = "f32", help_heading = "Model and machine")]
     pub precision: Precision,
-    /// Bound on what is allocated, mapped files apart: 500M, 2G; three quarters are the engine's, on GPUs all of it is, on each [default: four fifths of what is free]
+    /// Bound on what is allocated, mapped files apart: 500M, 2G; 24 MiB are the program's, three quarters of the rest the engine's; on GPUs a bound for each of them [default: four fifths of what is free]
     #[arg(long, value_name = "SIZE", help_heading = "Model and machine")]
     pub memory: Option<Bytes>,
     /// Whether weights stay in memory; the results are the same
@@ -155,6 +155,11 @@ pub struct ModelArgs {
 }
 
 impl ModelArgs {
+    /// How a model folder is opened.
+    pub fn opening(&self) -> OpenOptions {
+        OpenOptions { accept_keys: self.accept_key.clone(), rope_length: self.rope_length }
+    }
+
     /// How an engine runs that has so much memory, in bytes.
     pub fn engine(&self, memory: usize) -> Options {
         let weights = match self.weights {
@@ -183,11 +188,7 @@ pub struct OpenModel {
 /// # Errors
 /// Whatever is wrong with the folder or the options, as one sentence.
 pub fn open_model(args: &ModelArgs, folder: &Path) -> Result<OpenModel> {
-    if args.precision != Precision::F32 && args.device == DeviceChoice::Float64 {
-        return Err(Error::input("--device float64 has no other precision; leave --precision out"));
-    }
-    let open = OpenOptions { accept_keys: args.accept_key.clone(), rope_length: args.rope_length };
-    let (spec, checkpoint) = model::open(folder, &open)?;
+    let (spec, checkpoint) = model::open(folder, &args.opening())?;
     checkpoint.check_finite(&spec)?;
     let start = match args.start {
         StartChoice::None => None,
@@ -202,23 +203,34 @@ pub fn open_model(args: &ModelArgs, folder: &Path) -> Result<OpenModel> {
         let what = format!("the start token {} ({}) lies outside the model's vocabulary of {}; say --start ID", s.id, s.source, spec.vocab);
         return Err(if matches!(args.start, StartChoice::Id(_)) { Error::input(what) } else { Error::file(folder.join("config.json"), what) });
     }
+    let engine = open_engine(args, folder, (spec, checkpoint))?;
+    let name =
+        folder.file_name().or_else(|| folder.parent().and_then(Path::file_name)).map_or_else(|| "model".into(), |n| OneLine(n.to_string_lossy()).to_string());
+    Ok(OpenModel { folder: folder.to_path_buf(), name, engine, start })
+}
+
+/// The engine that the options ask for, of a model that was opened.
+///
+/// # Errors
+/// No such device or precision, not enough memory or threads; several devices that differ.
+pub fn open_engine(args: &ModelArgs, folder: &Path, (spec, checkpoint): (ModelSpec, Checkpoint)) -> Result<AnyEngine> {
+    if args.precision != Precision::F32 && args.device == DeviceChoice::Float64 {
+        return Err(Error::input("--device float64 has no other precision; leave --precision out"));
+    }
     let options = args.engine(Budget::of(args.memory).engine());
     let threads = args.threads.map(usize::from);
-    let engine = match &args.device {
+    Ok(match &args.device {
         DeviceChoice::Auto | DeviceChoice::Cpu => AnyEngine::Cpu(Engine::new(processor(args.precision, threads)?, spec, checkpoint, options)?),
         DeviceChoice::Float64 => AnyEngine::Float64(Engine::new(Reference, spec, checkpoint, options)?),
         DeviceChoice::Cuda(numbers) => {
             let mut engines = vec![on_gpu(args, numbers, numbers[0], (spec, checkpoint))?];
             for &n in &numbers[1..] {
                 // Each maps the files on its own, and gives pages back when it has packed them.
-                engines.push(on_gpu(args, numbers, n, model::open(folder, &open)?)?);
+                engines.push(on_gpu(args, numbers, n, model::open(folder, &args.opening())?)?);
             }
             AnyEngine::Cuda(Several::of(engines)?)
         }
-    };
-    let name =
-        folder.file_name().or_else(|| folder.parent().and_then(Path::file_name)).map_or_else(|| "model".into(), |n| OneLine(n.to_string_lossy()).to_string());
-    Ok(OpenModel { folder: folder.to_path_buf(), name, engine, start })
+    })
 }
 
 /// An engine on the GPU of number `n`, whose memory those of `numbers` that are the same share.

@@ -87,15 +87,12 @@ impl Progress for Meter {
 }
 
 /// Tokens a second at which a forest like this one takes no more than its operations and exponentials at their ceilings ([`Work::bound_seconds`]), which are
-/// measured in some 50 ms; `None` for a backend that has none.
-///
-/// # Errors
-/// Not enough memory.
-pub fn ceiling(engine: &AnyEngine, forest: &Forest, readout: &Readout) -> Result<Option<f64>> {
-    let AnyEngine::Cpu(engine) = engine else { return Ok(None) };
+/// measured in some 50 ms; `None` for a backend that has none, and where there is no memory to measure in.
+pub fn ceiling(engine: &AnyEngine, forest: &Forest, readout: &Readout) -> Option<f64> {
+    let AnyEngine::Cpu(engine) = engine else { return None };
     let (work, rows) = work(engine.spec(), forest, readout);
-    let seconds = work.bound_seconds(&Ceilings::probe(engine.backend())?);
-    Ok((seconds > 0.0).then_some(rows as f64 / seconds))
+    let seconds = work.bound_seconds(&Ceilings::probe(engine.backend()).ok()?);
+    (seconds > 0.0).then_some(rows as f64 / seconds)
 }
 
 /// What scoring a forest must compute, and the rows it feeds.
@@ -186,7 +183,8 @@ impl Scorer for Watched<'_> {
         if let AnyEngine::Cpu(engine) = &*self.engine {
             self.work = self.work + work(engine.spec(), forest, readout).0;
             if self.ceilings.is_none() && self.began.elapsed() >= WORTH_MEASURING {
-                self.ceilings = Some(Ceilings::probe(engine.backend())?);
+                // A share that there is no memory to measure is left out.
+                self.ceilings = Ceilings::probe(engine.backend()).ok();
             }
             self.least.set(self.ceilings.map(|c| self.work.bound_seconds(&c)));
         }

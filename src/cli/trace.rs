@@ -1,7 +1,7 @@
 //! `hilberg trace`: every verb's output by name, one backend against another.
 
 use super::engine::AnyEngine;
-use super::options::{DeviceChoice, ModelArgs, open_model};
+use super::options::{DeviceChoice, ModelArgs, Precision, open_model};
 use super::{say, say_json};
 use crate::engine::{Scorer, Values};
 use crate::error::{Error, Result};
@@ -47,8 +47,8 @@ struct Row {
     within: bool,
 }
 
-fn seen(args: &TraceArgs, device: &DeviceChoice) -> Result<Vec<Seen>> {
-    let run = ModelArgs { device: device.clone(), ..args.run.clone() };
+fn seen(args: &TraceArgs, device: &DeviceChoice, precision: Precision) -> Result<Vec<Seen>> {
+    let run = ModelArgs { device: device.clone(), precision, ..args.run.clone() };
     let mut engine: AnyEngine = open_model(&run, &args.model)?.engine;
     let all = Arc::new(Mutex::new(Vec::new()));
     let into = all.clone();
@@ -76,7 +76,9 @@ pub fn run(args: &TraceArgs) -> Result<()> {
     if args.tokens.len() > 512 {
         return Err(Error::input("a trace takes at most 512 token ids"));
     }
-    let (ours, theirs) = (seen(args, &args.run.device)?, seen(args, &args.against)?);
+    // In float64 there is no other precision: it is what any is held against.
+    let precision = if args.against == DeviceChoice::Float64 { Precision::F32 } else { args.run.precision };
+    let (ours, theirs) = (seen(args, &args.run.device, args.run.precision)?, seen(args, &args.against, precision)?);
     let mut rows = Vec::new();
     for (a, b) in ours.iter().zip(&theirs) {
         if a.name != b.name || a.values.len() != b.values.len() {

@@ -27,21 +27,21 @@ impl<B: Backend> Engine<B> {
         if self.streaming { scratch + (2 * layers.max().unwrap_or(0)).max(head) } else { scratch + layers.sum::<usize>() + head }
     }
 
-    /// What the waves of this would need at the most.
+    /// What the waves of this would need at the most. Where they do not fit beside all the weights, these stream from now on, if they may.
     ///
     /// # Errors
     /// A memory bound that not even one small wave fits; more positions than the model has.
-    pub fn extent(&self, forest: &Forest, readout: &Readout) -> Result<Extent> {
+    pub fn extent(&mut self, forest: &Forest, readout: &Readout) -> Result<Extent> {
         let (waves, extent) = self.plan(forest, readout)?;
         self.check(forest, &waves)?;
         Ok(extent)
     }
 
-    /// Bytes that scoring this would hold: weights and scratch as [`Engine::weight_bytes`], and the workspace of its waves.
+    /// Bytes that scoring this would hold: weights and scratch as [`Engine::weight_bytes`], and the workspace of its waves. Weights stream as for [`Engine::extent`].
     ///
     /// # Errors
     /// A memory bound that not even one small wave fits.
-    pub fn needed_bytes(&self, forest: &Forest, readout: &Readout) -> Result<usize> {
+    pub fn needed_bytes(&mut self, forest: &Forest, readout: &Readout) -> Result<usize> {
         let (_, extent) = self.plan(forest, readout)?;
         Ok(self.weight_bytes() + workspace_bytes(&self.backend, &self.spec, extent))
     }

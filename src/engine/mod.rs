@@ -63,7 +63,7 @@ const LEAST_ROWS: usize = 128;
 /// Whether weights stay packed from wave to wave. It makes no difference to what is computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Weights {
-    /// They stay where all of them and a small wave fit the memory, and are packed anew for each wave where not.
+    /// They stay where all of them and a wave fit the memory, and are packed anew for each wave where not.
     #[default]
     Auto,
     /// They stay; where they do not fit, that is an error.
@@ -215,8 +215,18 @@ impl<B: Backend> Engine<B> {
         rows
     }
 
-    /// Waves that fit the memory, with their extent.
-    fn plan(&self, forest: &Forest, readout: &Readout) -> Result<(Vec<Wave>, Extent)> {
+    /// Waves that fit the memory, with their extent. Where none do beside all the weights, these stream from now on, if they may.
+    fn plan(&mut self, forest: &Forest, readout: &Readout) -> Result<(Vec<Wave>, Extent)> {
+        let planned = self.fitting(forest, readout);
+        if planned.is_ok() || self.streaming || self.options.weights != Weights::Auto {
+            return planned;
+        }
+        self.streaming = true;
+        (self.packed, self.head) = (None, None);
+        self.fitting(forest, readout)
+    }
+
+    fn fitting(&self, forest: &Forest, readout: &Readout) -> Result<(Vec<Wave>, Extent)> {
         // A tree that is cut keeps its past for every layer: better a wave that holds it whole, where memory allows one.
         let largest = || Waves::rows_by_tree(forest, readout).into_iter().max().unwrap_or(0);
         let most = self.shrunk.unwrap_or(usize::MAX);

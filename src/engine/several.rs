@@ -30,6 +30,11 @@ impl<S: Scorer + Send> Several<S> {
         &self.scorers
     }
 
+    /// Them, each on its own from now on.
+    pub fn into_scorers(self) -> Vec<S> {
+        self.scorers
+    }
+
     /// The trees that each takes; some of the last may have none.
     fn shares(&self, forest: &Forest, readout: &Readout) -> Vec<Range<usize>> {
         shares(&Waves::rows_by_tree(forest, readout), self.scorers.len())
@@ -153,13 +158,13 @@ impl<B: Backend> Several<Engine<B>> {
     ///
     /// # Errors
     /// A memory bound that not even one small wave fits.
-    pub fn needed_bytes(&self, forest: &Forest, readout: &Readout) -> Result<usize> {
+    pub fn needed_bytes(&mut self, forest: &Forest, readout: &Readout) -> Result<usize> {
         let shares = self.shares(forest, readout);
-        let of = |(engine, trees): (&Engine<B>, Range<usize>)| {
+        let of = |(engine, trees): (&mut Engine<B>, Range<usize>)| {
             let (forest, readout) = forest.part(readout, trees);
             engine.needed_bytes(&forest, &readout)
         };
-        self.scorers.iter().zip(shares).map(of).sum()
+        self.scorers.iter_mut().zip(shares).map(of).sum()
     }
 
     /// As [`Engine::set_trace`], of the first engine: of all that is done where a forest has one tree.

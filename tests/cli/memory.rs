@@ -90,6 +90,21 @@ fn peaks_are_what_inspect_says() {
     }
 }
 
+/// Where weights may stream, whatever fits some memory fits more: between the two ways there is no gap.
+#[test]
+fn more_memory_never_does_less() {
+    let model = Path::new("assets/models/books-llama");
+    let streamed: Vec<Option<bool>> = (30..=64)
+        .map(|mib| {
+            let done = command(args!["inspect", "--json", "--length", "1024", model, "--memory", format!("{mib}M")]).output().unwrap();
+            assert!(done.status.success() || done.status.code() == Some(2), "{mib} MiB: {done:?}");
+            done.status.success().then(|| serde_json::from_slice::<Value>(&done.stdout).unwrap()["memory"]["streamed"].as_bool().unwrap())
+        })
+        .collect();
+    let order: Vec<u8> = streamed.iter().map(|s| s.map_or(0, |streams| if streams { 1 } else { 2 })).collect();
+    assert!(order.is_sorted() && [0, 1, 2].iter().all(|kind| order.contains(kind)), "by MiB from 30 on, 0 refused, 1 streamed, 2 packed once: {order:?}");
+}
+
 /// A process that may have less than its waves ask for goes on with smaller ones, says so once, and comes to the same results.
 #[test]
 fn waves_get_smaller_where_memory_runs_out() {
