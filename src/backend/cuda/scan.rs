@@ -38,28 +38,41 @@ pub(super) fn runs_of(wave: &Wave, block: &Range<usize>) -> Range<usize> {
     first..wave.runs.partition_point(|r| (r.rows.start as usize) < block.end).max(first)
 }
 
-/// For each of these runs of a block, how many others must be scanned before it, one after another: it begins from what the last of them saves.
+/// For each of these runs of a block, how many others must be scanned before it, one after another: those that save what it begins from, and those that use a state
+/// before it is written over.
 pub(super) fn levels(wave: &Wave, block: &Range<usize>, runs: Range<usize>) -> Vec<usize> {
-    let mut saved: HashMap<u32, usize> = HashMap::new();
     // The carry is read by the run that goes on from the block before, and written by the one that this block cuts.
-    let reads_carry = |i: usize| (wave.runs[i].rows.start as usize) < block.start;
-    let carried = runs.clone().find(|&i| reads_carry(i));
+    const CARRY: StateRef = StateRef::Wave(0);
+    // Of each state the levels after which it may be read, and written.
+    let mut free: HashMap<(bool, u32), [usize; 2]> = HashMap::new();
     let level = |i: usize| {
         let run = &wave.runs[i];
-        let after = match run.state {
-            StateRef::Wave(slot) if !reads_carry(i) => saved.get(&slot).map_or(0, |level| level + 1),
-            _ => 0,
-        };
+        let begins = (run.rows.start as usize) >= block.start;
         let cut = run.rows.end as usize > block.end;
-        let level = if cut && carried.is_some_and(|first| first != i) { after.max(1) } else { after };
-        for save in &wave.saves[run.saves.start as usize..run.saves.end as usize] {
-            if let StateRef::Wave(slot) = save.to {
-                saved.insert(slot, level);
-            }
+        let read = place(if begins { run.state } else { CARRY });
+        let saves = wave.saves[run.saves.start as usize..run.saves.end as usize].iter().map(|s| s.to);
+        let written: Vec<_> = saves.chain(cut.then_some(CARRY)).filter_map(place).collect();
+        let after = |slot: &(bool, u32), which: usize| free.get(slot).map_or(0, |levels| levels[which]);
+        let level = read.iter().map(|slot| after(slot, 0)).chain(written.iter().map(|slot| after(slot, 1))).max().unwrap_or(0);
+        if let Some(slot) = read {
+            let [_, write] = free.entry(slot).or_default();
+            *write = (*write).max(level + 1);
+        }
+        for slot in written {
+            free.insert(slot, [level + 1; 2]);
         }
         level
     };
     runs.map(level).collect()
+}
+
+/// Store and slot of a state.
+fn place(state: StateRef) -> Option<(bool, u32)> {
+    match state {
+        StateRef::Zero => None,
+        StateRef::Wave(slot) => Some((false, slot)),
+        StateRef::Resident(slot) => Some((true, slot)),
+    }
 }
 
 /// Indices in the order of their levels, and where each level ends.
@@ -206,6 +219,25 @@ mod tests {
         let level = levels(&wave, &(0..rows), 0..wave.runs.len());
         let of = |at: u32| position.iter().zip(&level).filter(|(p, _)| **p == at).map(|(_, l)| *l).collect::<Vec<_>>();
         assert_eq!((of(0), of(4), of(7), of(10)), (vec![0, 0], vec![1], vec![2], vec![1]));
+        // Wherever states are kept; and what is written over waits for who reads it.
+        let mut resident = wave.clone();
+        let elsewhere = |state: &mut StateRef| {
+            if let StateRef::Wave(slot) = *state {
+                *state = StateRef::Resident(slot);
+            }
+        };
+        resident.runs.iter_mut().for_each(|r| elsewhere(&mut r.state));
+        resident.saves.iter_mut().for_each(|s| elsewhere(&mut s.to));
+        assert_eq!(levels(&resident, &(0..rows), 0..wave.runs.len()), level);
+        // Of two runs that use one slot, one of which writes it, the later one waits.
+        resident.runs.iter_mut().filter(|r| r.state != StateRef::Zero).for_each(|r| r.state = StateRef::Resident(1));
+        resident.saves.iter_mut().for_each(|s| s.to = StateRef::Resident(1));
+        let one = levels(&resident, &(0..rows), 0..wave.runs.len());
+        let uses = |i: usize| (resident.runs[i].state != StateRef::Zero, !resident.runs[i].saves.is_empty());
+        for (i, j) in (0..one.len()).flat_map(|j| (0..j).map(move |i| (i, j))) {
+            let ((reads, writes), (then_reads, then_writes)) = (uses(i), uses(j));
+            assert!(one[j] > one[i] || !(writes && (then_reads || then_writes) || reads && then_writes), "{i} before {j}: {one:?}");
+        }
         let (order, ends) = by_level(&level);
         assert_eq!(ends, [2, 4, 5]);
         assert!(order.windows(2).all(|w| level[w[0]] <= level[w[1]]) && order.len() == wave.runs.len());
