@@ -50,15 +50,12 @@ KERNEL(ceiling_exp2, CeilingParams, CEILING_THREADS) {
 }
 
 template <class T> __device__ __forceinline__ void ceiling_mma(const CeilingParams& p) {
-    T two[2] = {narrow<T>(p.value), narrow<T>(p.value)};
-    uint32_t pair;
-    memcpy(&pair, two, sizeof pair);
-    uint32_t a[4] = {pair, pair, pair, pair};
+    uint32_t two = pair(p.value, p.value, T{}), a[4] = {two, two, two, two};
     float c[CHAINS][4] = {}, sum = 0.0f;
 #pragma unroll 2
     for (uint32_t step = 0; step < p.steps; step++)
 #pragma unroll
-        for (int i = 0; i < CHAINS; i++) mma_16816(c[i], a, pair, pair, T{});
+        for (int i = 0; i < CHAINS; i++) mma_16816(c[i], a, two, two, T{});
 #pragma unroll
     for (int i = 0; i < CHAINS * 4; i++) sum += c[i / 4][i % 4];
     put(p, sum);

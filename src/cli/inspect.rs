@@ -11,7 +11,7 @@ use super::{say, say_json};
 use crate::backend::Backend;
 use crate::corpus::Tokenizer;
 use crate::engine::{Engine, Extent, cut, own_memory, workspace_bytes};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::forest::{Forest, Readout};
 use crate::model::{self, Checkpoint, Mixer, ModelSpec, Residual};
 
@@ -84,9 +84,7 @@ pub fn run(args: &InspectArgs) -> Result<()> {
         AnyEngine::Cpu(mut engine) => Memory::of(&mut engine, length),
         AnyEngine::Float64(mut engine) => Memory::of(&mut engine, length),
         // They are all alike.
-        AnyEngine::Cuda(several) => {
-            several.into_scorers().first_mut().map_or_else(|| Err(Error::input("there is no device")), |engine| Memory::of(engine, length))
-        }
+        AnyEngine::Cuda(mut several) => Memory::of(several.first_mut(), length),
     }?;
     let said = Said { inspection, memory };
     if args.json {

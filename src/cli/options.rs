@@ -113,7 +113,7 @@ impl FromStr for Bytes {
 /// Whether weights stay packed, as the option spells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum WeightsChoice {
-    /// Keep them where they fit beside a small wave, stream them where not
+    /// Keep them where they fit beside a wave, stream them where not
     Auto,
     /// Keep them; an error where they do not fit
     Resident,

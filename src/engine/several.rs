@@ -30,9 +30,9 @@ impl<S: Scorer + Send> Several<S> {
         &self.scorers
     }
 
-    /// Them, each on its own from now on.
-    pub fn into_scorers(self) -> Vec<S> {
-        self.scorers
+    /// The one that has the first trees.
+    pub fn first_mut(&mut self) -> &mut S {
+        &mut self.scorers[0]
     }
 
     /// The trees that each takes; some of the last may have none.

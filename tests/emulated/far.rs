@@ -6,6 +6,7 @@ use bytemuck::{Pod, bytes_of, cast_slice};
 use emulation::{Memory, Schedule, launch_some};
 use half::bf16;
 use hilberg::backend::cuda::TensorMap;
+use hilberg::backend::cuda::attention::shared_bytes;
 use hilberg::backend::cuda::params::{self, AttentionItem, AttentionMerge};
 use hilberg::backend::cuda::tables::{self, ForestRun, ForestSegment, KeptRows, RESIDENT};
 use std::ops::Range;
@@ -262,7 +263,7 @@ fn attention<T: Number>(by_tensor_cores: bool) {
                 scale: 0.125,
                 softcap: 0.0,
             };
-            run(&kernel, [1, HEADS, 1], [0..1, 0..HEADS, 0..1], 128, 2 * 64 * (DIM + 8) * 5 + 2 * 64 * 4, bytes_of(&p));
+            run(&kernel, [1, HEADS, 1], [0..1, 0..HEADS, 0..1], 128, shared_bytes(DIM), bytes_of(&p));
         } else {
             let p = params::PlainAttention {
                 forest,

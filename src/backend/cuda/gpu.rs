@@ -354,15 +354,16 @@ impl Device for Gpu {
 
     fn bring(&self, rows: usize, row_bytes: usize, fill: &Fill) -> Result<GpuMemory> {
         self.held.enter()?;
-        let memory = self.held.room(rows * row_bytes, true)?;
         if row_bytes > STAGE {
             return Err(Error::input(format!("a row of weights has {row_bytes} bytes; on CUDA at most {STAGE}")));
         }
+        let memory = self.held.room(rows * row_bytes, true)?;
+        let at_once = STAGE / row_bytes.max(1);
         // Enough for a processor to be worth waking.
         let few = ((256 << 10) / row_bytes.max(1)).max(1);
         let mut stages = lock(&self.held.stages[1]);
-        for first in (0..rows).step_by((STAGE / row_bytes.max(1)).max(1)) {
-            let some = first..rows.min(first + STAGE / row_bytes.max(1));
+        for first in (0..rows).step_by(at_once) {
+            let some = first..rows.min(first + at_once);
             let write = |to: &mut [u8]| {
                 let pieces = to.par_chunks_mut((few * row_bytes).max(1)).zip(some.clone().into_par_iter().step_by(few));
                 pieces.for_each(|(to, row)| fill(row..some.end.min(row + few), to));

@@ -8,7 +8,6 @@ use super::twin::{Cuda, act};
 use crate::backend::{ConvOp, History, OnDevice, ScanOp, States};
 use crate::error::{Error, Result};
 use crate::forest::{StateRef, Wave};
-use crate::tensor::Dtype;
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -167,7 +166,7 @@ impl<D: Device> Cuda<D> {
             let params = params::Scan {
                 forest: on.tables.forest(&self.device),
                 states: self.states(states, op.d_inner * op.d_state),
-                runs: self.device.address(&paths.runs) + (Dtype::F32.size() * first) as u64,
+                runs: self.device.address(&paths.runs) + (first * size_of::<u32>()) as u64,
                 x: self.at(x, 0, 0),
                 dt: self.at(dt, 0, 0),
                 bc: self.at(bc, 0, b_from),
