@@ -1,9 +1,8 @@
 //! What a person looks at: tables, figures, and the files that hold results.
 
-mod figure;
+pub mod figure;
 mod results;
 mod table;
 
-pub use figure::{Panel, write_png, write_svg};
 pub use results::{FEWEST_OF_A_LABEL, LabelResult, ModelResult, Reading, Report, compute, estimate};
 pub use table::table;

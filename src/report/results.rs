@@ -1,6 +1,7 @@
 //! From a measurement's folder to `result.json`, `result.csv` and the figure.
 
-use super::figure::{self, Panel};
+use super::figure::Plot;
+use super::figure::measured::{self, Measured};
 use crate::corpus::Fingerprint;
 use crate::error::{Error, Result};
 use crate::estimate::{Analysis, Estimator, NgramEntropies, Options, Pairing, Sums, analyse};
@@ -164,14 +165,16 @@ impl Report {
     pub fn write(&self, folder: &Path) -> Result<()> {
         files::write_json(&folder.join("result.json"), self)?;
         files::write_bytes(&folder.join("result.csv"), self.csv().as_bytes())?;
-        let panels = self.panels();
-        figure::write_svg(&panels, &folder.join("figure.svg"))?;
-        figure::write_png(&panels, &folder.join("figure.png"))
+        let figure = self.figure();
+        figure.write_svg(&folder.join("figure.svg"))?;
+        figure.write_png(&folder.join("figure.png"))
     }
 
-    /// One panel a model.
-    pub fn panels(&self) -> Vec<Panel<'_>> {
-        self.models.iter().map(|m| Panel { title: self.title(m), unit: self.design.unit.to_string(), analysis: &m.analysis }).collect()
+    /// I against ℓ, one panel a model.
+    pub fn figure(&self) -> Plot {
+        let unit = self.design.unit.to_string();
+        let models: Vec<Measured> = self.models.iter().map(|m| Measured { title: self.title(m), unit: unit.clone(), analysis: &m.analysis }).collect();
+        measured::figure(&models)
     }
 
     /// A model's name, and which part of the measurement this is of it.

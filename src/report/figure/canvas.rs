@@ -8,6 +8,9 @@ use std::sync::OnceLock;
 const FONT: &str = "DejaVu Sans, Verdana, sans-serif";
 static FONT_DATA: &[u8] = include_bytes!("../../../assets/fonts/DejaVuSans-subset.ttf");
 
+/// How much of a veil's colour covers what lies below.
+const VEIL: f64 = 0.18;
+
 /// Drawing, or what the backend said.
 pub type Drawn = Result<(), String>;
 
@@ -83,17 +86,37 @@ impl<'b, B: DrawingBackend> Canvas<'b, B> {
         self.backend.draw_path([from, to], &style).map_err(|e| e.to_string())
     }
 
-    /// A straight line of dashes.
-    pub fn dashed(&mut self, from: (f64, f64), to: (f64, f64), dash: f64, color: RGBColor, width: f64) -> Drawn {
-        let (dx, dy) = (to.0 - from.0, to.1 - from.1);
-        let length = dx.hypot(dy);
-        let at = |s: f64| (from.0 + dx * s / length, from.1 + dy * s / length);
-        let mut s = 0.0;
-        while s < length {
-            self.line(at(s), at((s + dash).min(length)), color, width)?;
-            s += 1.7 * dash;
+    /// Straight lines from point to point; of dashes of this length where one is given, which go on around corners.
+    pub fn path(&mut self, points: &[(f64, f64)], dash: Option<f64>, color: RGBColor, width: f64) -> Drawn {
+        let Some(dash) = dash else {
+            let style = self.stroke(color, width);
+            let points: Vec<_> = points.iter().map(|&p| self.at(p)).collect();
+            return self.backend.draw_path(points, &style).map_err(|e| e.to_string());
+        };
+        let period = 1.7 * dash;
+        let mut done = 0.0;
+        for ends in points.windows(2) {
+            let [from, to] = [ends[0], ends[1]];
+            let (dx, dy) = (to.0 - from.0, to.1 - from.1);
+            let length = dx.hypot(dy);
+            let at = |s: f64| (from.0 + dx * s / length, from.1 + dy * s / length);
+            // Where the dash that is under way began.
+            let mut s = -(done % period);
+            while s < length {
+                if s + dash > 0.0 {
+                    self.line(at(s.max(0.0)), at((s + dash).min(length)), color, width)?;
+                }
+                s += period;
+            }
+            done += length;
         }
         Ok(())
+    }
+
+    /// A filled polygon through which what lies below is seen.
+    pub fn veil(&mut self, corners: &[(f64, f64)], color: RGBColor) -> Drawn {
+        let corners: Vec<_> = corners.iter().map(|&p| self.at(p)).collect();
+        self.backend.fill_polygon(corners, &color.mix(VEIL)).map_err(|e| e.to_string())
     }
 
     pub fn rectangle(&mut self, from: (f64, f64), to: (f64, f64), color: RGBColor) -> Drawn {
