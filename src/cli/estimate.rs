@@ -78,7 +78,7 @@ fn merge(args: &EstimateArgs, out: &Path) -> Result<()> {
     project.absorb(&from)?;
     report.write(out)?;
     let merged: Vec<String> = args.folders.iter().map(|f| f.display().to_string()).collect();
-    log.write(&project, true, json!({ "merged": merged, "notices": report.notices }))?;
+    log.write(project.folder(), true, json!({ "merged": merged, "notices": report.notices }))?;
     print(&report, out, args.json, false)
 }
 

@@ -199,11 +199,11 @@ pub fn run(args: &MeasureArgs) -> Result<()> {
     let Session { runs, notices, .. } = session;
     if let Err(e) = scored {
         // Where both fail, what ended the work is what there is to tell.
-        let _ = log.write(&project, false, args.logged(runs, notices));
+        let _ = log.write(project.folder(), false, args.logged(runs, notices));
         return Err(e);
     }
     let report = report::estimate(&project)?;
-    log.write(&project, true, args.logged(runs, notices))?;
+    log.write(project.folder(), true, args.logged(runs, notices))?;
     super::estimate::print(&report, project.folder(), args.json, args.quiet)
 }
 

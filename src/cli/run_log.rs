@@ -2,8 +2,8 @@
 
 use crate::error::Result;
 use crate::files;
-use crate::measure::Project;
 use serde_json::{Value, json};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A run that is to be told of.
@@ -21,8 +21,8 @@ impl RunLog {
     ///
     /// # Errors
     /// What the system refuses; a file that is there and is something else.
-    pub fn write(&self, project: &Project, finished: bool, more: Value) -> Result<()> {
-        let path = project.folder().join("run.json");
+    pub fn write(&self, folder: &Path, finished: bool, more: Value) -> Result<()> {
+        let path = folder.join("run.json");
         let mut runs: Vec<Value> = if path.exists() { files::read_json(&path)? } else { Vec::new() };
         let unix = |t: SystemTime| t.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
         let mut run = json!({
