@@ -1,16 +1,18 @@
 // Softmax attention of spans' rows over their pasts in a forest and, causally, over themselves; the flash way: scores are never stored.
 //
-// forest_attention_T_D   q [rows, q_stride] float32, heads · head_dim columns first; keys and values [kv_heads, store rows, head_dim] of T (bfloat16 or float16) in
-//                        two stores, the wave's and the resident one; head_dim a multiple of 8 and at most D; out [rows, heads · head_dim] of T.
+// forest_attention_T_D   q [rows, q_stride] float32, heads · head_dim columns first; keys [kv_heads, store rows, head_dim] and values [kv_heads, store rows, v_head_dim]
+//                        of T (bfloat16 or float16) in two stores, the wave's and the resident one; both widths multiples of 8 and at most D, beyond which zeros are
+//                        multiplied; sinks [heads] float32 or none; out [rows, heads · v_head_dim] of T.
 //                        Row i at position p sees the keys of its path at positions max(0, p + 1 − window) … p: score = softcap(q·k · scale), and
-//                        out = Σ softmax(scores) · v. q and the weights e^(score − largest) are rounded to T, sums are float32.
-// attention_merge_T      Parts of rows whose pasts are longer than a segment, in order: out of these rows.
+//                        out = Σ e^score · v / (Σ e^score + e^sink). q and the weights e^(score − largest) are rounded to T, sums are float32.
+// attention_merge_T      The sink and then, in order, the parts of rows whose pasts are longer than a segment: out of these rows.
 //
 // Equals the verb `attention` of src/backend/reference.rs. Online softmax over tiles: Dao et al. 2022 (FlashAttention, arXiv:2205.14135), with the work of a block and
 // the reuse of registers between the two products as in Dao 2023 (arXiv:2307.08691).
 //
 // The bits of a row are its own. Tiles are 64 absolute positions (32 where heads are wider than 128) and segments 2,048, whatever the span, the fork or the wave; a key that a row does not see
-// enters as e^−∞ = 0; a tile of none leaves largest, sum and output as they were; parts are merged in order, and one that saw nothing changes nothing.
+// enters as e^−∞ = 0; a tile of none leaves largest, sum and output as they were; parts are merged in order, and one that saw nothing changes nothing. A row's sink
+// (Agarwal et al. 2025, arXiv:2508.10925) enters once, where its out is written: no part knows of it. One of −∞ leaves every bit as it is without.
 //
 // A block: an item of up to 64 queries (rows of one span × heads that share a key-value head) over one segment. Four warps with 16 queries each; tiles
 // of keys and values come by asynchronous copies, row by row from where the path's segments lie, one tile ahead.
@@ -35,10 +37,11 @@ struct AttentionParams {
     const float* q;      // rows of the block of rows that is computed
     const void* keys[2]; // the wave's, the resident ones
     const void* values[2];
+    const float* sinks; // or null
     const AttentionItem* items;
     Forest forest;
     void* out;
-    float* parts;           // [part rows, heads, head_dim]
+    float* parts;           // [part rows, heads, v_head_dim]
     float2* part_sums;      // [part rows, heads]: largest score · log2 e, and sum
     uint64_t store_rows[2]; // of a head
     uint32_t block_row;     // the first row of q and out
@@ -46,11 +49,16 @@ struct AttentionParams {
     uint32_t heads;
     uint32_t kv_heads;
     uint32_t head_dim;
+    uint32_t v_head_dim;
     uint32_t window; // 0: all
     float scale;
     float softcap; // 0: none
+    uint32_t padding;
 };
-static_assert(sizeof(AttentionParams) == 152, "twin of params::Attention");
+static_assert(sizeof(AttentionParams) == 168, "twin of params::Attention");
+
+// A sink beside scores, which are kept times log2 e; −∞ where there is none.
+__device__ __forceinline__ float sink_of(const float* sinks, uint32_t head) { return sinks ? sinks[head] * LOG2_E : -INFINITY; }
 
 template <class T, int D> __device__ void forest_attention(const AttentionParams& p) {
     // Of wide heads half as many: more would fit neither the registers nor the shared memory of sm_80.
@@ -81,12 +89,15 @@ template <class T, int D> __device__ void forest_attention(const AttentionParams
         for (uint32_t i = threadIdx.x; i < KEYS * D_TILES; i += ATTENTION_THREADS) {
             int key = i / D_TILES, eighth = i % D_TILES;
             uint32_t row = where[tile % 2 * KEYS + key];
-            bool there = row != NOWHERE && uint32_t(eighth) * 8 < p.head_dim;
-            int store = there && (row & RESIDENT) ? 1 : 0;
-            uint64_t at = there ? (kv * p.store_rows[store] + (row & ~RESIDENT)) * p.head_dim + eighth * 8 : 0;
+            int store = row != NOWHERE && (row & RESIDENT) ? 1 : 0;
+            uint64_t store_row = kv * p.store_rows[store] + (row & ~RESIDENT);
             int to = int(tile % 2) * TILE + key * STRIDE + eighth * 8;
-            cp_async16(k_room + to, static_cast<const T*>(p.keys[store]) + at, there ? 16 : 0);
-            cp_async16(v_room + to, static_cast<const T*>(p.values[store]) + at, there ? 16 : 0);
+            auto copy = [&](T* room, const void* of, uint32_t width) {
+                bool there = row != NOWHERE && uint32_t(eighth) * 8 < width;
+                cp_async16(room + to, static_cast<const T*>(of) + (there ? store_row * width + eighth * 8 : 0), there ? 16 : 0);
+            };
+            copy(k_room, p.keys[store], p.head_dim);
+            copy(v_room, p.values[store], p.v_head_dim);
         }
     };
 
@@ -194,14 +205,17 @@ template <class T, int D> __device__ void forest_attention(const AttentionParams
         if (query >= queries) continue;
         uint32_t head = first_head + query % item.heads;
         if (item.part == DIRECT) {
+            // As the merge of one part.
+            float sink = sink_of(p.sinks, head), most = fmaxf(sink, largest[i]), factor = exp2_approx(largest[i] - most);
+            float all = fmaf(total, factor, exp2_approx(sink - most));
             uint64_t row = item.first_row - p.block_row + query / item.heads;
-            T* out = static_cast<T*>(p.out) + (row * p.heads + head) * p.head_dim;
+            T* out = static_cast<T*>(p.out) + (row * p.heads + head) * p.v_head_dim;
 #pragma unroll
             for (int d = 0; d < D_TILES; d++)
 #pragma unroll
                 for (int j = 0; j < 2; j++) {
                     uint32_t column = d * 8 + lane % 4 * 2 + j;
-                    if (column < p.head_dim) out[column] = narrow<T>(o[d][2 * i + j] / total);
+                    if (column < p.v_head_dim) out[column] = narrow<T>(o[d][2 * i + j] * factor / all);
                 }
         } else {
             uint64_t part = uint64_t(item.part + query / item.heads) * p.heads + head;
@@ -211,7 +225,7 @@ template <class T, int D> __device__ void forest_attention(const AttentionParams
 #pragma unroll
                 for (int j = 0; j < 2; j++) {
                     uint32_t column = d * 8 + lane % 4 * 2 + j;
-                    if (column < p.head_dim) p.parts[part * p.head_dim + column] = o[d][2 * i + j];
+                    if (column < p.v_head_dim) p.parts[part * p.v_head_dim + column] = o[d][2 * i + j];
                 }
         }
     }
@@ -242,27 +256,28 @@ struct AttentionMergeParams {
     const AttentionMerge* merges;
     const float* parts;
     const float2* part_sums;
+    const float* sinks; // or null
     void* out;
     uint32_t block_row;
     uint32_t heads;
-    uint32_t head_dim;
+    uint32_t v_head_dim;
     uint32_t padding;
 };
-static_assert(sizeof(AttentionMergeParams) == 48, "twin of params::AttentionMerge");
+static_assert(sizeof(AttentionMergeParams) == 56, "twin of params::AttentionMerge");
 
 // A block: a merge, one of its rows, one head.
 template <class T> __device__ void attention_merge(const AttentionMergeParams& p) {
     AttentionMerge m = p.merges[blockIdx.x];
     if (blockIdx.y >= m.rows) return;
     auto part = [&](uint32_t segment) { return uint64_t(m.part + segment * m.rows + blockIdx.y) * p.heads + blockIdx.z; };
-    float largest = -INFINITY;
+    float sink = sink_of(p.sinks, blockIdx.z), largest = sink;
     for (uint32_t s = 0; s < m.segments; s++) largest = fmaxf(largest, p.part_sums[part(s)].x);
-    float sum = 0.0f;
-    for (uint32_t s = 0; s < m.segments; s++) sum += p.part_sums[part(s)].y * exp2_approx(p.part_sums[part(s)].x - largest);
-    T* out = static_cast<T*>(p.out) + (uint64_t(m.first_row - p.block_row + blockIdx.y) * p.heads + blockIdx.z) * p.head_dim;
-    for (uint32_t column = threadIdx.x; column < p.head_dim; column += ATTENTION_THREADS) {
+    float sum = exp2_approx(sink - largest);
+    for (uint32_t s = 0; s < m.segments; s++) sum = fmaf(p.part_sums[part(s)].y, exp2_approx(p.part_sums[part(s)].x - largest), sum);
+    T* out = static_cast<T*>(p.out) + (uint64_t(m.first_row - p.block_row + blockIdx.y) * p.heads + blockIdx.z) * p.v_head_dim;
+    for (uint32_t column = threadIdx.x; column < p.v_head_dim; column += ATTENTION_THREADS) {
         float o = 0.0f;
-        for (uint32_t s = 0; s < m.segments; s++) o += p.parts[part(s) * p.head_dim + column] * exp2_approx(p.part_sums[part(s)].x - largest);
+        for (uint32_t s = 0; s < m.segments; s++) o += p.parts[part(s) * p.v_head_dim + column] * exp2_approx(p.part_sums[part(s)].x - largest);
         out[column] = narrow<T>(o / sum);
     }
 }

@@ -1,8 +1,8 @@
 // What goes into a layer's history, and what of it stays.
 //
-// rotary_append_T     qkv [rows, (heads + 2 · kv_heads) · head_dim] float32: of every query and key head the RMS norm, where there is one, then the turn of its first `dims` numbers
-//                     in pairs (i, i + dims / 2); queries stay in place, keys and values go to [kv_heads, store rows, head_dim] of T at the wave's rows. A warp a row and
-//                     head.
+// rotary_append_T     qkv [rows, (heads + kv_heads) · head_dim + kv_heads · v_head_dim] float32: of every query and key head the RMS norm, where there is
+//                     one, then the turn of its first `dims` numbers in pairs (i, i + dims / 2); queries stay in place, keys go to [kv_heads, store rows, head_dim] and
+//                     values to [kv_heads, store rows, v_head_dim] of T at the wave's rows. A warp a row and head.
 // append_f32          Columns of x to rows of a history. A thread a number.
 // keep_words          Rows of the wave's store to rows of the resident one, in each of `heads`, whatever they hold.
 //
@@ -25,9 +25,9 @@ struct RotaryParams {
     uint32_t heads;
     uint32_t kv_heads;
     uint32_t head_dim;
+    uint32_t v_head_dim;
     uint32_t dims;
     float eps;
-    uint32_t padding;
 };
 static_assert(sizeof(RotaryParams) == 96, "twin of params::Rotary");
 
@@ -36,13 +36,13 @@ template <class T> __device__ void rotary_append(const RotaryParams& p) {
     uint64_t at = uint64_t(blockIdx.x) * (CACHE_THREADS / WARP) + threadIdx.x / WARP;
     uint32_t i = at / all, head = at % all;
     if (i >= p.rows) return;
-    float* x = p.qkv + at * p.head_dim;
-    uint32_t row = p.first_row + i;
-    bool query = head < p.heads, value = head >= p.heads + p.kv_heads;
-    uint32_t kv = query ? 0 : value ? head - p.heads - p.kv_heads : head - p.heads;
-    T* store = static_cast<T*>(value ? p.values : p.keys) + (kv * p.store_rows + row) * p.head_dim;
+    uint32_t row = p.first_row + i, turned = p.heads + p.kv_heads;
+    bool query = head < p.heads, value = head >= turned;
+    uint32_t kv = query ? 0 : value ? head - turned : head - p.heads, width = value ? p.v_head_dim : p.head_dim;
+    float* x = p.qkv + uint64_t(i) * (turned * p.head_dim + p.kv_heads * p.v_head_dim) + min(head, turned) * p.head_dim + (value ? kv * p.v_head_dim : 0);
+    T* store = static_cast<T*>(value ? p.values : p.keys) + (kv * p.store_rows + row) * width;
     if (value) {
-        for (uint32_t j = lane; j < p.head_dim; j += WARP) store[j] = narrow<T>(x[j]);
+        for (uint32_t j = lane; j < width; j += WARP) store[j] = narrow<T>(x[j]);
         return;
     }
     auto put = [&](uint32_t j, float y) {

@@ -1,6 +1,7 @@
-// attention_K_T   Softmax attention in float32 throughout: what forest_attention.cu computes from rounded operands. q [rows, q_stride] float32, keys and values
-//                 [kv_heads, store rows, head_dim] of K in two stores, out [rows, heads · head_dim] of T; head_dim ≤ 256, of any kind. A warp a row and head; a lane takes two keys of a tile for the scores, and
-//                 every 32nd number of the head for the values.
+// attention_K_T   Softmax attention in float32 throughout: what forest_attention.cu computes from rounded operands. q [rows, q_stride] float32, keys [kv_heads, store
+//                 rows, head_dim] and values [kv_heads, store rows, v_head_dim] of K in two stores, sinks [heads] float32 or none, out [rows, heads · v_head_dim] of T;
+//                 v_head_dim ≤ 256, both widths of any kind. A warp a row and head; a lane takes two keys of a tile for the scores, and every 32nd number of the head for
+//                 the values.
 //
 // Tiles of 64 absolute positions, segments of 2,048 merged in order, keys out of sight as e^−∞ = 0: a row's bits are its own.
 // Equals the verb `attention` of src/backend/reference.rs.
@@ -14,6 +15,7 @@ struct PlainAttentionParams {
     const float* q;
     const void* keys[2];
     const void* values[2];
+    const float* sinks; // or null
     void* out;
     uint64_t store_rows[2]; // of a head
     uint32_t first_row;     // of the wave
@@ -22,12 +24,12 @@ struct PlainAttentionParams {
     uint32_t heads;
     uint32_t kv_heads;
     uint32_t head_dim;
+    uint32_t v_head_dim;
     uint32_t window; // 0: all
     float scale;
     float softcap; // 0: none
-    uint32_t padding;
 };
-static_assert(sizeof(PlainAttentionParams) == 136, "twin of params::PlainAttention");
+static_assert(sizeof(PlainAttentionParams) == 144, "twin of params::PlainAttention");
 
 template <class K, class T> __device__ void plain_attention(const PlainAttentionParams& p) {
     uint32_t lane = threadIdx.x % WARP;
@@ -39,9 +41,9 @@ template <class K, class T> __device__ void plain_attention(const PlainAttention
     uint32_t position = run.position + (p.first_row + i - run.first_row);
     uint32_t from = p.window && position + 1 > p.window ? position + 1 - p.window : 0;
     const float* q = p.q + uint64_t(i) * p.q_stride + head * p.head_dim;
-    auto key_at = [&](const void* const (&of)[2], uint32_t where) {
+    auto numbers_at = [&](const void* const (&of)[2], uint32_t where, uint32_t width) {
         int store = where & RESIDENT ? 1 : 0;
-        return static_cast<const K*>(of[store]) + (kv * p.store_rows[store] + (where & ~RESIDENT)) * p.head_dim;
+        return static_cast<const K*>(of[store]) + (kv * p.store_rows[store] + (where & ~RESIDENT)) * width;
     };
 
     float largest = -INFINITY, sum = 0.0f, o[PLAIN_NUMBERS] = {};
@@ -57,7 +59,7 @@ template <class K, class T> __device__ void plain_attention(const PlainAttention
                 where[h] = seen ? locate(p.forest, run, key) : NOWHERE;
                 s[h] = -INFINITY;
                 if (!seen) continue;
-                const K* k = key_at(p.keys, where[h]);
+                const K* k = numbers_at(p.keys, where[h], p.head_dim);
                 float dot = 0.0f;
                 for (uint32_t j = 0; j < p.head_dim; j++) dot = fmaf(q[j], widen(k[j]), dot);
                 s[h] = capped(dot * p.scale, p.softcap);
@@ -74,9 +76,9 @@ template <class K, class T> __device__ void plain_attention(const PlainAttention
                 float w = __shfl_sync(ALL_LANES, weight[key / WARP], key % WARP);
                 uint32_t there = __shfl_sync(ALL_LANES, where[key / WARP], key % WARP);
                 if (there == NOWHERE) continue;
-                const K* v = key_at(p.values, there);
+                const K* v = numbers_at(p.values, there, p.v_head_dim);
                 for (int j = 0; j < PLAIN_NUMBERS; j++)
-                    if (j * WARP + lane < p.head_dim) segment_o[j] = fmaf(w, widen(v[j * WARP + lane]), segment_o[j]);
+                    if (j * WARP + lane < p.v_head_dim) segment_o[j] = fmaf(w, widen(v[j * WARP + lane]), segment_o[j]);
             }
         }
         float most = fmaxf(largest, segment_largest);
@@ -85,9 +87,14 @@ template <class K, class T> __device__ void plain_attention(const PlainAttention
         sum = sum * old + segment_sum * now;
         for (int j = 0; j < PLAIN_NUMBERS; j++) o[j] = o[j] * old + segment_o[j] * now;
     }
-    T* out = static_cast<T*>(p.out) + (uint64_t(i) * p.heads + head) * p.head_dim;
+    if (p.sinks) {
+        float most = fmaxf(largest, p.sinks[head]), old = expf(largest - most);
+        sum = sum * old + expf(p.sinks[head] - most);
+        for (int j = 0; j < PLAIN_NUMBERS; j++) o[j] *= old;
+    }
+    T* out = static_cast<T*>(p.out) + (uint64_t(i) * p.heads + head) * p.v_head_dim;
     for (int j = 0; j < PLAIN_NUMBERS; j++)
-        if (j * WARP + lane < p.head_dim) out[j * WARP + lane] = narrow<T>(o[j] / sum);
+        if (j * WARP + lane < p.v_head_dim) out[j * WARP + lane] = narrow<T>(o[j] / sum);
 }
 
 #define PLAIN_ATTENTION(K, T) \

@@ -64,8 +64,10 @@ pub struct RotaryOp<'a, M> {
     pub heads: usize,
     /// Key-value heads.
     pub kv_heads: usize,
-    /// Width of a head.
+    /// Width of a head of queries and keys.
     pub head_dim: usize,
+    /// Width of a head of values.
+    pub v_head_dim: usize,
     /// Numbers of a head that are turned: pairs (i, i + dims/2); 0 without rope.
     pub dims: usize,
     /// `[positions, dims]`: cosines, then sines, of each position, attention factor included.
@@ -74,21 +76,26 @@ pub struct RotaryOp<'a, M> {
     pub qk_norm: Option<(&'a M, &'a M, f32)>,
 }
 
-/// Attention proper.
+/// Attention proper: Σ e^s v / (Σ e^s + e^sink), s the scores of what a row sees.
 #[derive(Clone, Copy, Debug)]
-pub struct AttentionOp {
+pub struct AttentionOp<'a, M> {
     /// Query heads.
     pub heads: usize,
     /// Key-value heads.
     pub kv_heads: usize,
-    /// Width of a head.
+    /// Width of a head of queries and keys.
     pub head_dim: usize,
+    /// Width of a head of values, and of what comes out.
+    pub v_head_dim: usize,
     /// Factor on q·k.
     pub scale: f32,
     /// A row at position p sees positions above p − window.
     pub window: Option<usize>,
     /// s ← c·tanh(s/c).
     pub softcap: Option<f32>,
+    /// `[1, heads]`: of each head the score of a key that every row sees and that has no value, neither scaled nor capped (Agarwal et al. 2025,
+    /// arXiv:2508.10925); −∞ is none.
+    pub sinks: Option<&'a M>,
 }
 
 /// Depthwise causal convolution with its activation.
@@ -173,8 +180,10 @@ pub struct Needs {
     pub inputs: usize,
     /// Ids that the head normalises over.
     pub vocab: usize,
-    /// Width of an attention head.
+    /// Width of an attention head's queries and keys.
     pub head_dim: usize,
+    /// Width of an attention head's values.
+    pub v_head_dim: usize,
     /// Sizes of the largest Mamba-2 block.
     pub ssd: Option<SsdSizes>,
 }
@@ -194,7 +203,7 @@ pub struct SsdSizes {
     pub taps: usize,
 }
 
-/// One kind of history of one layer: `[rows, width]`, and of keys or values `[heads, rows, head_dim]`, so that what a head reads lies side by side.
+/// One kind of history of one layer: `[rows, width]`, and of keys or values `[heads, rows, width of a head]`, so that what a head reads lies side by side.
 #[derive(Debug)]
 pub struct History<'a, M> {
     /// Rows of this wave; written by the verbs.
@@ -293,7 +302,7 @@ pub trait Backend: Send + Sync {
         out: &mut Self::Mat,
         out_first: usize,
     ) -> Result<()>;
-    /// Takes q, k, v of the block out of `qkv`; norms and turns q (left in place) and k; writes k and v to rows `block` of every head
+    /// Takes q, k, v of the block out of `qkv [rows, (heads + kv_heads)·head_dim + kv_heads·v_head_dim]`; norms and turns q (left in place) and k; writes k and v to rows `block` of every head
     /// of their stores.
     fn rotary_append(
         &self,
@@ -304,11 +313,11 @@ pub trait Backend: Send + Sync {
         keys: &mut Self::Mat,
         values: &mut Self::Mat,
     ) -> Result<()>;
-    /// Softmax attention of the block's queries (first heads·head_dim columns of `qkv`) over their pasts and themselves; `out [rows, heads·head_dim]`.
-    /// Needs every row of the pasts within the wave appended.
+    /// Softmax attention of the block's queries (first heads·head_dim columns of `qkv`) over their pasts and themselves; `out [rows, heads·v_head_dim]`.
+    /// Needs every row of the pasts within the wave appended; both stores of keys and values hold numbers of one type.
     fn attention(
         &self,
-        op: &AttentionOp,
+        op: &AttentionOp<Self::Mat>,
         on: &OnDevice<Self::Tables>,
         block: Range<usize>,
         qkv: &Self::Mat,

@@ -265,7 +265,7 @@ impl Backend for Reference {
 
     fn attention(
         &self,
-        op: &AttentionOp,
+        op: &AttentionOp<Mat>,
         on: &OnDevice<()>,
         block: Range<usize>,
         qkv: &Mat,

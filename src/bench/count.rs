@@ -61,16 +61,17 @@ impl Work {
     }
 
     /// Causal attention of a text's first `rows` tokens over themselves.
-    pub fn attention(rows: usize, heads: usize, head_dim: usize, window: Option<usize>) -> Work {
+    /// `widths` are those of a head: of queries and keys, and of values.
+    pub fn attention(rows: usize, heads: usize, widths: [usize; 2], window: Option<usize>) -> Work {
         let seen = window.unwrap_or(rows).min(rows) as f64;
         // 1 + 2 + … + seen, then `seen` for each row after.
         let pairs = seen * (seen + 1.0) / 2.0 + (rows as f64 - seen) * seen;
-        Work::pairs(pairs, heads, head_dim)
+        Work::pairs(pairs, heads, widths)
     }
 
     /// Attention for so many pairs of a row and a position that it sees.
-    fn pairs(pairs: f64, heads: usize, head_dim: usize) -> Work {
-        Work { mixing: 4.0 * pairs * (heads * head_dim) as f64, exps: pairs * heads as f64, ..Work::default() }
+    fn pairs(pairs: f64, heads: usize, [head_dim, v_head_dim]: [usize; 2]) -> Work {
+        Work { mixing: 2.0 * pairs * (heads * (head_dim + v_head_dim)) as f64, exps: pairs * heads as f64, ..Work::default() }
     }
 
     /// Mamba-1's scan of `rows` tokens, softplus and gate among it.
@@ -105,7 +106,7 @@ impl Work {
             sum + match &b.mixer {
                 Mixer::Attention(a) => {
                     let pairs: u64 = positions.iter().map(|&p| (p as u64 + 1).min(a.window.map_or(u64::MAX, |w| w as u64))).sum();
-                    linear(&a.qkv) + linear(&a.out) + Work::pairs(pairs as f64, a.heads, a.head_dim)
+                    linear(&a.qkv) + linear(&a.out) + Work::pairs(pairs as f64, a.heads, [a.head_dim, a.v_head_dim])
                 }
                 Mixer::Mlp(m) => linear(&m.up) + linear(&m.down) + Work::activation(m.activation, wide * m.width as f64),
                 Mixer::Mamba1(m) => {
@@ -149,9 +150,10 @@ mod tests {
     #[test]
     fn pairs_of_a_row_and_what_it_sees() {
         // 1 + 2 + 3 + 4 pairs; with a window of 2: 1 + 2 + 2 + 2.
-        assert_eq!(Work::attention(4, 3, 8, None), Work { mixing: 4.0 * 10.0 * 24.0, exps: 30.0, ..Work::default() });
-        assert_eq!(Work::attention(4, 3, 8, Some(2)).exps, 21.0);
-        assert_eq!(Work::attention(4, 3, 8, Some(100)), Work::attention(4, 3, 8, None));
+        assert_eq!(Work::attention(4, 3, [8, 8], None), Work { mixing: 4.0 * 10.0 * 24.0, exps: 30.0, ..Work::default() });
+        assert_eq!(Work::attention(4, 3, [8, 4], None).mixing, 10.0 * 3.0 * (16.0 + 8.0));
+        assert_eq!(Work::attention(4, 3, [8, 8], Some(2)).exps, 21.0);
+        assert_eq!(Work::attention(4, 3, [8, 8], Some(100)), Work::attention(4, 3, [8, 8], None));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::backend::{
 };
 use crate::error::Result;
 use crate::forest::{Cut, Forest, Readout, Wave, Waves};
-use crate::model::{Mixer, ModelSpec, NormKind};
+use crate::model::{Attention, Mixer, ModelSpec, NormKind};
 use crate::tensor::{Dtype, MatrixView, RowMap, Tensor};
 
 /// A verb at a size.
@@ -20,9 +20,9 @@ pub enum Case {
     /// A product over one block of rows.
     Linear { inputs: usize, outputs: usize, gated: Option<Act> },
     /// Rotary embedding of a block, and its keys and values appended.
-    Rotary { heads: usize, kv_heads: usize, head_dim: usize, dims: usize },
+    Rotary { heads: usize, kv_heads: usize, head_dim: usize, v_head_dim: usize, dims: usize },
     /// Attention of a text's tokens over themselves.
-    Attention { heads: usize, kv_heads: usize, head_dim: usize, window: Option<usize>, tokens: usize },
+    Attention { heads: usize, kv_heads: usize, head_dim: usize, v_head_dim: usize, window: Option<usize>, tokens: usize },
     /// Causal convolution over a text of [`Sizes::text`] tokens.
     Conv { width: usize, taps: usize, act: Act },
     /// Mamba-1's scan of a text of [`Sizes::text`] tokens.
@@ -47,10 +47,10 @@ pub type Prepared<'c> = Box<dyn FnMut() -> Result<()> + Send + 'c>;
 pub fn typical() -> Vec<Case> {
     let act = Act::Silu;
     let mut cases = vec![Case::Embed { vocab: 50_304, d: 768 }, Case::Norm { d: 768, center: false }];
-    let attention = |tokens| Case::Attention { heads: 12, kv_heads: 12, head_dim: 64, window: None, tokens };
+    let attention = |tokens| Case::Attention { heads: 12, kv_heads: 12, head_dim: 64, v_head_dim: 64, window: None, tokens };
     cases.extend([(768, 2304), (768, 768), (2048, 768)].map(|(inputs, outputs)| Case::Linear { inputs, outputs, gated: None }));
     cases.push(Case::Linear { inputs: 768, outputs: 4096, gated: Some(act) });
-    cases.push(Case::Rotary { heads: 12, kv_heads: 12, head_dim: 64, dims: 64 });
+    cases.push(Case::Rotary { heads: 12, kv_heads: 12, head_dim: 64, v_head_dim: 64, dims: 64 });
     cases.extend(LENGTHS.map(attention));
     cases.extend([
         Case::Conv { width: 1536, taps: 4, act },
@@ -76,9 +76,10 @@ pub fn of(spec: &ModelSpec) -> Vec<Case> {
         match &b.mixer {
             Mixer::Attention(a) => {
                 add(linear(&a.qkv));
-                add(Case::Rotary { heads: a.heads, kv_heads: a.kv_heads, head_dim: a.head_dim, dims: a.rope.as_ref().map_or(0, |r| r.dims) });
+                let &Attention { heads, kv_heads, head_dim, v_head_dim, window, .. } = a;
+                add(Case::Rotary { heads, kv_heads, head_dim, v_head_dim, dims: a.rope.as_ref().map_or(0, |r| r.dims) });
                 for tokens in LENGTHS.map(|t| t.min(spec.max_positions.unwrap_or(t))) {
-                    add(Case::Attention { heads: a.heads, kv_heads: a.kv_heads, head_dim: a.head_dim, window: a.window, tokens });
+                    add(Case::Attention { heads, kv_heads, head_dim, v_head_dim, window, tokens });
                 }
                 add(linear(&a.out));
             }
@@ -169,10 +170,14 @@ impl Case {
                 let out = if gated.is_some() { operands(block, outputs / 2) } else { moved(block * outputs) };
                 Work::product(block, inputs, outputs) + gate + operands(block, inputs) + bytes(on.weight_bytes(inputs, outputs)) + out
             }
-            Case::Rotary { heads, kv_heads, head_dim, .. } => moved(block * head_dim * (2 * heads + 2 * kv_heads)) + operands(2 * kv_heads * block, head_dim),
-            Case::Attention { heads, kv_heads, head_dim, window, tokens } => {
-                let (stores, out) = (operands(2 * kv_heads * tokens, head_dim), operands(tokens, heads * head_dim));
-                Work::attention(tokens, heads, head_dim, window) + moved(tokens * heads * head_dim) + stores + out
+            Case::Rotary { heads, kv_heads, head_dim, v_head_dim, .. } => {
+                let stores = operands(kv_heads * block, head_dim) + operands(kv_heads * block, v_head_dim);
+                moved(block * (head_dim * (2 * heads + kv_heads) + v_head_dim * kv_heads)) + stores
+            }
+            Case::Attention { heads, kv_heads, head_dim, v_head_dim, window, tokens } => {
+                let stores = operands(kv_heads * tokens, head_dim) + operands(kv_heads * tokens, v_head_dim);
+                let out = operands(tokens, heads * v_head_dim);
+                Work::attention(tokens, heads, [head_dim, v_head_dim], window) + moved(tokens * heads * head_dim) + stores + out
             }
             Case::Conv { width, act, .. } => moved(2 * text * width) + Work::activation(act, (text * width) as f64),
             Case::Scan { d_inner, d_state, act } => Work::scan(text, d_inner, d_state, act) + moved(4 * text * d_inner),
@@ -223,34 +228,36 @@ impl Case {
                 };
                 Ok(Box::new(move || machine.enter(|| machine.linear(&x, 0, block, &w, None, epilogue, &mut y, 0))))
             }
-            Case::Rotary { heads, kv_heads, head_dim, dims } => {
+            Case::Rotary { heads, kv_heads, head_dim, v_head_dim, dims } => {
                 let wave = text(block, None)?;
                 let tables = machine.tables(&wave)?;
-                let mut qkv = random(machine, block, (heads + 2 * kv_heads) * head_dim, 1.0, 1)?;
-                let (mut keys, mut values) = (machine.operand(kv_heads * block, head_dim)?, machine.operand(kv_heads * block, head_dim)?);
+                let mut qkv = random(machine, block, (heads + kv_heads) * head_dim + kv_heads * v_head_dim, 1.0, 1)?;
+                let [mut keys, mut values] = keys_and_values(machine, kv_heads * block, [head_dim, v_head_dim])?;
                 // Cosine 1 and sine 0: queries stay what they are from one run to the next.
                 let row: Vec<f32> = (0..dims).map(|i| if i < dims / 2 { 1.0 } else { 0.0 }).collect();
                 let table = if dims > 0 { Some(machine.upload(&row.repeat(block), dims)?) } else { None };
                 Ok(Box::new(move || {
                     let on = OnDevice { wave: &wave, tables: &tables };
-                    let op = RotaryOp { heads, kv_heads, head_dim, dims, table: table.as_ref(), qk_norm: None };
+                    let op = RotaryOp { heads, kv_heads, head_dim, v_head_dim, dims, table: table.as_ref(), qk_norm: None };
                     machine.enter(|| machine.rotary_append(&op, &on, 0..block, &mut qkv, &mut keys, &mut values))
                 }))
             }
-            Case::Attention { heads, kv_heads, head_dim, window, tokens } => {
+            Case::Attention { heads, kv_heads, head_dim, v_head_dim, window, tokens } => {
                 let wave = text(tokens, None)?;
                 let tables = machine.tables(&wave)?;
-                let op = AttentionOp { heads, kv_heads, head_dim, scale: 1.0 / (head_dim as f32).sqrt(), window, softcap: None };
                 // Every block's queries, keys and values are the same; what they see grows.
-                let mut qkv = random(machine, block, (heads + 2 * kv_heads) * head_dim, 1.0, 5)?;
-                let (mut k, mut v) = (machine.operand(kv_heads * tokens, head_dim)?, machine.operand(kv_heads * tokens, head_dim)?);
-                let plain = RotaryOp { heads, kv_heads, head_dim, dims: 0, table: None, qk_norm: None };
+                let mut qkv = random(machine, block, (heads + kv_heads) * head_dim + kv_heads * v_head_dim, 1.0, 5)?;
+                let [mut k, mut v] = keys_and_values(machine, kv_heads * tokens, [head_dim, v_head_dim])?;
+                let plain = RotaryOp { heads, kv_heads, head_dim, v_head_dim, dims: 0, table: None, qk_norm: None };
                 let on = OnDevice { wave: &wave, tables: &tables };
                 machine.enter(|| blocks(tokens, block, |b| machine.rotary_append(&plain, &on, b, &mut qkv, &mut k, &mut v)))?;
-                let (none, mut out) = (machine.operand(0, head_dim)?, machine.operand(block, heads * head_dim)?);
+                let none = keys_and_values(machine, 0, [head_dim, v_head_dim])?;
+                let mut out = machine.operand(block, heads * v_head_dim)?;
                 Ok(Box::new(move || {
                     let on = OnDevice { wave: &wave, tables: &tables };
-                    let (keys, values) = (History { wave: &mut k, resident: &none }, History { wave: &mut v, resident: &none });
+                    let (keys, values) = (History { wave: &mut k, resident: &none[0] }, History { wave: &mut v, resident: &none[1] });
+                    let scale = 1.0 / (head_dim as f32).sqrt();
+                    let op = AttentionOp { heads, kv_heads, head_dim, v_head_dim, scale, window, softcap: None, sinks: None };
                     machine.enter(|| blocks(tokens, block, |b| machine.attention(&op, &on, b, &qkv, &keys, &values, &mut out)))
                 }))
             }
@@ -294,6 +301,13 @@ fn operand<B: Backend>(machine: &B, rows: usize, cols: usize) -> Result<B::Mat> 
     let op = NormOp { center: false, eps: 1e-5, weight: &weight, bias: None };
     machine.enter(|| machine.norm(&op, &x, 0, rows, &mut out))?;
     Ok(out)
+}
+
+/// Stores of these widths, which hold numbers of one type as the engine's do.
+fn keys_and_values<B: Backend>(machine: &B, rows: usize, widths: [usize; 2]) -> Result<[B::Mat; 2]> {
+    let [k, v] = widths.map(|n| machine.operand_bytes(n));
+    let [k, v] = widths.map(|n| if k == v { machine.operand(rows, n) } else { machine.mat(rows, n) });
+    Ok([k?, v?])
 }
 
 fn scan<'c, B: Backend>(machine: &'c B, sizes: Sizes, d_inner: usize, d_state: usize, act: Act) -> Result<Prepared<'c>> {
@@ -355,8 +369,8 @@ mod tests {
             Case::Norm { d: 24, center: true },
             Case::Linear { inputs: 24, outputs: 40, gated: None },
             Case::Linear { inputs: 24, outputs: 40, gated: Some(act) },
-            Case::Rotary { heads: 4, kv_heads: 2, head_dim: 8, dims: 8 },
-            Case::Attention { heads: 4, kv_heads: 2, head_dim: 8, window: Some(100), tokens: 600 },
+            Case::Rotary { heads: 4, kv_heads: 2, head_dim: 8, v_head_dim: 16, dims: 8 },
+            Case::Attention { heads: 4, kv_heads: 2, head_dim: 8, v_head_dim: 16, window: Some(100), tokens: 600 },
             Case::Conv { width: 20, taps: 4, act },
             Case::Scan { d_inner: 24, d_state: 4, act },
             Case::Ssd { heads: 2, head_dim: 8, groups: 1, d_state: 16, taps: 4, act },

@@ -243,8 +243,14 @@ fn mixer(m: &Mixer) -> String {
             if a.kv_heads != a.heads {
                 s += &format!(" over {} key-value heads", a.kv_heads);
             }
+            if a.v_head_dim != a.head_dim {
+                s += &format!(", values of {}", a.v_head_dim);
+            }
             if let Some(w) = a.window {
                 s += &format!(", window {w}");
+            }
+            if a.sinks.is_some() {
+                s += ", sinks";
             }
             s + ")"
         }

@@ -42,7 +42,7 @@ impl<B: Backend> At<'_, B> {
         match (mixer, &weights.mixer, room, kept) {
             (
                 Mixer::Attention(a),
-                MixerWeights::Attention { qkv, out, qk_norm },
+                MixerWeights::Attention { qkv, out, qk_norm, sinks },
                 Room::Attention { qkv: projected, mixed, keys, values },
                 Kept::Attention { keys: kept_keys, values: kept_values },
             ) => {
@@ -51,6 +51,7 @@ impl<B: Backend> At<'_, B> {
                     heads: a.heads,
                     kv_heads: a.kv_heads,
                     head_dim: a.head_dim,
+                    v_head_dim: a.v_head_dim,
                     dims: a.rope.as_ref().map_or(0, |r| r.dims),
                     table: rope,
                     qk_norm: match (qk_norm, &a.qk_norm) {
@@ -61,7 +62,7 @@ impl<B: Backend> At<'_, B> {
                 self.backend.rotary_append(&rotary, &self.on, self.block.clone(), projected, keys, values)?;
                 step.see("rotary", projected)?;
                 let (keys, values) = (History { wave: keys, resident: kept_keys }, History { wave: values, resident: kept_values });
-                self.backend.attention(&attention_op(a), &self.on, self.block.clone(), projected, &keys, &values, mixed)?;
+                self.backend.attention(&attention_op::<B>(a, sinks.as_ref()), &self.on, self.block.clone(), projected, &keys, &values, mixed)?;
                 step.see("attention", mixed)?;
                 step.add("out", mixed, out, residual)
             }
@@ -92,8 +93,9 @@ impl<B: Backend> At<'_, B> {
     }
 }
 
-fn attention_op(a: &Attention) -> AttentionOp {
-    AttentionOp { heads: a.heads, kv_heads: a.kv_heads, head_dim: a.head_dim, scale: a.scale, window: a.window, softcap: a.softcap }
+fn attention_op<'a, B: Backend>(a: &Attention, sinks: Option<&'a B::Mat>) -> AttentionOp<'a, B::Mat> {
+    let &Attention { heads, kv_heads, head_dim, v_head_dim, scale, window, softcap, .. } = a;
+    AttentionOp { heads, kv_heads, head_dim, v_head_dim, scale, window, softcap, sinks }
 }
 
 /// The verbs of one mixer, each seen by the watch.

@@ -94,6 +94,7 @@ fn needs(spec: &ModelSpec) -> Needs {
         let inputs = match &b.mixer {
             Mixer::Attention(a) => {
                 needs.head_dim = needs.head_dim.max(a.head_dim);
+                needs.v_head_dim = needs.v_head_dim.max(a.v_head_dim);
                 a.out.inputs
             }
             Mixer::Mlp(m) => m.down.inputs,

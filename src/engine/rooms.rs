@@ -86,12 +86,15 @@ struct Widths {
 }
 
 impl Widths {
-    fn of(mixer: &Mixer) -> Widths {
+    fn of<B: Backend>(backend: &B, mixer: &Mixer) -> Widths {
         use Cols::{Full, Operand};
         match mixer {
             Mixer::Attention(a) => {
-                let head = Operand(a.head_dim);
-                Widths { block: vec![Full(a.qkv.outputs), Operand(a.heads * a.head_dim)], history: vec![head, head], heads: a.kv_heads, state: 0 }
+                let widths = [a.head_dim, a.v_head_dim];
+                // Attention reads keys and values of one type: where the backend would shorten one of them only, both stay whole.
+                let [k, v] = widths.map(|n| backend.operand_bytes(n));
+                let history = widths.map(if k == v { Operand } else { Full }).to_vec();
+                Widths { block: vec![Full(a.qkv.outputs), Operand(a.heads * a.v_head_dim)], history, heads: a.kv_heads, state: 0 }
             }
             Mixer::Mlp(m) => Widths { block: vec![Operand(m.width)], history: vec![], heads: 1, state: 0 },
             Mixer::Mamba1(m) => Widths {
@@ -153,7 +156,7 @@ pub fn workspace_bytes<B: Backend>(backend: &B, spec: &ModelSpec, extent: Extent
     bytes += ropes(spec).iter().map(|rope| 4 * extent.positions * rope.dims).sum::<usize>();
     let mut seen = Vec::new();
     for b in spec.layers.iter().flat_map(|l| &l.blocks) {
-        let w = Widths::of(&b.mixer);
+        let w = Widths::of(backend, &b.mixer);
         let ((of_block, history), state) = (w.bytes(backend), 4 * w.state);
         let key = w.key(&b.mixer);
         if !seen.contains(&key) {
@@ -192,7 +195,7 @@ impl<B: Backend> Rooms<B> {
         for layer in &spec.layers {
             let (mut of, mut kept) = (Vec::new(), Vec::new());
             for b in &layer.blocks {
-                let key = Widths::of(&b.mixer).key(&b.mixer);
+                let key = Widths::of(backend, &b.mixer).key(&b.mixer);
                 let i = match keys.iter().position(|k| *k == key) {
                     Some(i) => i,
                     None => {
@@ -212,7 +215,7 @@ impl<B: Backend> Rooms<B> {
 }
 
 fn room<B: Backend>(backend: &B, mixer: &Mixer, block: usize, extent: Extent) -> Result<Room<B>> {
-    let w = Widths::of(mixer);
+    let w = Widths::of(backend, mixer);
     let of_block = |i: usize| w.block[i].mat(backend, block);
     let history = |i: usize| w.store(backend, extent.rows, i);
     let states = || backend.mat(extent.states, w.state);
@@ -227,7 +230,7 @@ fn room<B: Backend>(backend: &B, mixer: &Mixer, block: usize, extent: Extent) ->
 }
 
 fn keep<B: Backend>(backend: &B, mixer: &Mixer, extent: Extent) -> Result<Kept<B>> {
-    let w = Widths::of(mixer);
+    let w = Widths::of(backend, mixer);
     let rows = |i: usize| w.store(backend, extent.resident_rows, i);
     Ok(match mixer {
         Mixer::Attention(_) => Kept::Attention { keys: rows(0)?, values: rows(1)? },

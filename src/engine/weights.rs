@@ -19,7 +19,7 @@ pub(super) struct NormWeights<B: Backend> {
 
 /// A mixer's parameters.
 pub(super) enum MixerWeights<B: Backend> {
-    Attention { qkv: Lin<B>, out: Lin<B>, qk_norm: Option<(B::Mat, B::Mat)> },
+    Attention { qkv: Lin<B>, out: Lin<B>, qk_norm: Option<(B::Mat, B::Mat)>, sinks: Option<B::Mat> },
     Mlp { up: Lin<B>, down: Lin<B> },
     Mamba1 { in_proj: Lin<B>, conv: ConvWeights<B>, x_proj: Lin<B>, dt_proj: Lin<B>, a_log: B::Mat, d_skip: B::Mat, out_proj: Lin<B> },
     Mamba2 { in_proj: Lin<B>, conv: ConvWeights<B>, dt_bias: B::Mat, a_log: B::Mat, d_skip: B::Mat, norm: Option<B::Mat>, out_proj: Lin<B> },
@@ -72,6 +72,7 @@ impl<B: Backend> Loader<'_, B> {
                     Some((q, k, _)) => Some((self.vector(q)?, self.vector(k)?)),
                     None => None,
                 },
+                sinks: a.sinks.as_ref().map(|s| self.vector(s)).transpose()?,
             },
             Mixer::Mlp(m) => {
                 let up = if m.gated {

@@ -14,7 +14,7 @@ pub fn parameters(spec: &ModelSpec) -> u64 {
 /// Attention keeps a key and a value per key-value head for each token in its window, a scan its state and the tail of its convolution.
 pub fn history_state(spec: &ModelSpec, t: u64) -> u64 {
     let block = |m: &Mixer| match m {
-        Mixer::Attention(a) => 2 * (a.kv_heads * a.head_dim) as u64 * a.window.map_or(t, |w| t.min(w as u64)),
+        Mixer::Attention(a) => (a.kv_heads * (a.head_dim + a.v_head_dim)) as u64 * a.window.map_or(t, |w| t.min(w as u64)),
         Mixer::Mlp(_) => 0,
         Mixer::Mamba1(m) => (m.d_inner * (m.d_state + m.conv - 1)) as u64,
         Mixer::Mamba2(m) => (m.d_inner * m.d_state + (m.d_inner + 2 * m.groups * m.d_state) * (m.conv - 1)) as u64,

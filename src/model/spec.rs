@@ -65,16 +65,18 @@ pub struct Rope {
 /// Causal attention with its projections.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attention {
-    /// d → (heads + 2·kv)·head_dim: queries, keys, values.
+    /// d → (heads + kv)·head_dim + kv·v_head_dim: queries, keys, values.
     pub qkv: Linear,
-    /// heads·head_dim → d.
+    /// heads·v_head_dim → d.
     pub out: Linear,
     /// Query heads.
     pub heads: usize,
     /// Key-value heads; divides `heads`.
     pub kv_heads: usize,
-    /// Width of a head.
+    /// Width of a head of queries and keys.
     pub head_dim: usize,
+    /// Width of a head of values.
+    pub v_head_dim: usize,
     /// Factor on q·k.
     pub scale: f32,
     /// Rotary embedding, if any.
@@ -83,6 +85,8 @@ pub struct Attention {
     pub window: Option<usize>,
     /// s ← c·tanh(s/c) on scores.
     pub softcap: Option<f32>,
+    /// `[heads]`: the score of a key without a value that every row sees, in each head's softmax.
+    pub sinks: Option<Param>,
     /// RMS norms over each head of q and of k, before rope, one ε.
     pub qk_norm: Option<(Param, Param, f32)>,
 }
@@ -308,6 +312,7 @@ impl Mixer {
                 if let Some((q, k, _)) = &a.qk_norm {
                     p.extend([q, k]);
                 }
+                p.extend(a.sinks.as_ref());
             }
             Mixer::Mlp(_) => {}
             Mixer::Mamba1(m) => {

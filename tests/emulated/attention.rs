@@ -14,12 +14,21 @@ struct Shape {
     heads: usize,
     kv_heads: usize,
     head_dim: usize,
+    v_head_dim: usize,
     window: Option<usize>,
     softcap: f32,
+    /// Of head after head, over and over; none where there are none.
+    sinks: &'static [f32],
     scale: f32,
 }
 
-const PLAIN: Shape = Shape { heads: 2, kv_heads: 1, head_dim: 64, window: None, softcap: 0.0, scale: 0.125 };
+const PLAIN: Shape = Shape { heads: 2, kv_heads: 1, head_dim: 64, v_head_dim: 64, window: None, softcap: 0.0, sinks: &[], scale: 0.125 };
+
+impl Shape {
+    fn sink(&self, head: usize) -> Option<f32> {
+        self.sinks.get(head % self.sinks.len().max(1)).copied()
+    }
+}
 
 /// A number of 16 bits.
 trait Half: bytemuck::Pod + PartialEq + std::fmt::Debug {
@@ -100,15 +109,15 @@ fn vector(path: Path, kind: usize, head: usize, head_dim: usize) -> Vec<f32> {
     (0..head_dim).map(|i| number(path, (kind * 1000 + head) * 1000 + i)).collect()
 }
 
-/// `[kv_heads, rows, head_dim]`
-fn store<T: Half>(shape: &Shape, paths: &[Path], kind: usize) -> Memory {
-    let all: Vec<T> = (0..shape.kv_heads).flat_map(|h| paths.iter().flat_map(move |p| vector(*p, kind, h, shape.head_dim))).map(T::of).collect();
+/// `[kv_heads, rows, width]`
+fn store<T: Half>(shape: &Shape, paths: &[Path], kind: usize, width: usize) -> Memory {
+    let all: Vec<T> = (0..shape.kv_heads).flat_map(|h| paths.iter().flat_map(move |p| vector(*p, kind, h, width))).map(T::of).collect();
     Memory::of(bytemuck::cast_slice(&all))
 }
 
-/// Attention of rows `block`, by the kernels: `[rows, heads · head_dim]`.
+/// Attention of rows `block`, by the kernels: `[rows, heads · v_head_dim]`.
 fn attend<T: Half>(shape: &Shape, wave: &Wave, stores: &Stores, block: Range<usize>, schedule: Schedule) -> Vec<T> {
-    let Shape { heads, kv_heads, head_dim, .. } = *shape;
+    let Shape { heads, kv_heads, head_dim, v_head_dim, .. } = *shape;
     let work = attention::work(wave, block.clone(), heads / kv_heads, shape.window);
     let (runs, segments, ..) = tables::of(wave);
     // Other columns than the queries' are there, too.
@@ -119,16 +128,20 @@ fn attend<T: Half>(shape: &Shape, wave: &Wave, stores: &Stores, block: Range<usi
         q.resize(q.len().next_multiple_of(q_stride), f32::NAN);
     }
     let q = Memory::of(bytemuck::cast_slice(&q));
-    let both = |kind| [store::<T>(shape, &stores.wave, kind), store::<T>(shape, &stores.resident, kind)];
-    let (keys, values) = (both(1), both(2));
+    let both = |kind, width| [store::<T>(shape, &stores.wave, kind, width), store::<T>(shape, &stores.resident, kind, width)];
+    let (keys, values) = (both(1, head_dim), both(2, v_head_dim));
+    let sinks: Vec<f32> = (0..heads).filter_map(|h| shape.sink(h)).collect();
+    let on_device = Memory::of(bytemuck::cast_slice(&sinks));
+    let sinks = if sinks.is_empty() { 0 } else { on_device.address() };
     let (items, merges) = (Memory::of(bytemuck::cast_slice(&work.items)), Memory::of(bytemuck::cast_slice(&work.merges)));
     let (runs, segments) = (Memory::of(bytemuck::cast_slice(&runs)), Memory::of(bytemuck::cast_slice(&segments)));
-    let (parts, part_sums) = (Memory::new(4 * work.part_rows as usize * heads * head_dim), Memory::new(8 * work.part_rows as usize * heads));
-    let out = Memory::new(size_of::<T>() * block.len() * heads * head_dim);
+    let (parts, part_sums) = (Memory::new(4 * work.part_rows as usize * heads * v_head_dim), Memory::new(8 * work.part_rows as usize * heads));
+    let out = Memory::new(size_of::<T>() * block.len() * heads * v_head_dim);
     let attend = params::Attention {
         q: q.address(),
         keys: [keys[0].address(), keys[1].address()],
         values: [values[0].address(), values[1].address()],
+        sinks,
         items: items.address(),
         forest: tables::Forest { runs: runs.address(), segments: segments.address(), saves: 0, run_of_row: 0 },
         out: out.address(),
@@ -140,21 +153,24 @@ fn attend<T: Half>(shape: &Shape, wave: &Wave, stores: &Stores, block: Range<usi
         heads: heads as u32,
         kv_heads: kv_heads as u32,
         head_dim: head_dim as u32,
+        v_head_dim: v_head_dim as u32,
         window: shape.window.unwrap_or(0) as u32,
         scale: shape.scale,
         softcap: shape.softcap,
+        padding: 0,
     };
     let merge = params::AttentionMergeAll {
         merges: merges.address(),
         parts: parts.address(),
         part_sums: part_sums.address(),
+        sinks,
         out: out.address(),
         block_row: block.start as u32,
         heads: heads as u32,
-        head_dim: head_dim as u32,
+        v_head_dim: v_head_dim as u32,
         padding: 0,
     };
-    let width = WIDTHS.into_iter().find(|w| *w >= head_dim).unwrap();
+    let width = WIDTHS.into_iter().find(|w| *w >= head_dim.max(v_head_dim)).unwrap();
     let names = [format!("forest_attention_{}_{width}", T::NAME), format!("attention_merge_{}", T::NAME)];
     let first: Launch = (&names[0], [work.items.len() as u32, kv_heads as u32, 1], 128, shared_bytes(width));
     let most = work.merges.iter().map(|m| m.rows).max().unwrap_or(0);
@@ -168,14 +184,14 @@ fn attend<T: Half>(shape: &Shape, wave: &Wave, stores: &Stores, block: Range<usi
 }
 
 /// A row's head in float64, and as plain loops give it that round what the kernel rounds: q, the weights, the result.
-fn oracle<T: Half>(shape: &Shape, q: &[f32], keys: &[Vec<f32>], values: &[Vec<f32>]) -> (Vec<f64>, Vec<f64>) {
+fn oracle<T: Half>(shape: &Shape, sink: Option<f32>, q: &[f32], keys: &[Vec<f32>], values: &[Vec<f32>]) -> (Vec<f64>, Vec<f64>) {
     let cap = |s: f64| if shape.softcap == 0.0 { s } else { shape.softcap as f64 * (s / shape.softcap as f64).tanh() };
     let stored = |v: &f32| T::of(*v).wide() as f64;
     let mix = |q: &dyn Fn(usize) -> f64, weight: &dyn Fn(f64) -> f64| -> Vec<f64> {
         let scores: Vec<f64> = keys.iter().map(|k| cap((0..k.len()).map(|i| q(i) * stored(&k[i])).sum::<f64>() * shape.scale as f64)).collect();
-        let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let total: f64 = scores.iter().map(|s| (s - most).exp()).sum();
-        (0..shape.head_dim).map(|i| scores.iter().zip(values).map(|(s, v)| weight((s - most).exp() / total) * stored(&v[i])).sum()).collect()
+        let most = scores.iter().copied().fold(sink.map_or(f64::NEG_INFINITY, f64::from), f64::max);
+        let total: f64 = scores.iter().copied().chain(sink.map(f64::from)).map(|s| (s - most).exp()).sum();
+        (0..shape.v_head_dim).map(|i| scores.iter().zip(values).map(|(s, v)| weight((s - most).exp() / total) * stored(&v[i])).sum()).collect()
     };
     let round = |v: f64| T::of(v as f32).wide() as f64;
     let truth = mix(&|i| q[i] as f64, &|w| w);
@@ -207,11 +223,12 @@ fn check<T: Half>(shape: &Shape, forest: &Forest, rows: usize, block: usize, sch
                 let paths: Vec<Path> = (from..=position).map(|p| stores.at(&wave, run, p)).collect();
                 for head in 0..shape.heads {
                     let kv = head / (shape.heads / shape.kv_heads);
-                    let of = |kind| -> Vec<Vec<f32>> { paths.iter().map(|p| vector(*p, kind, kv, shape.head_dim)).collect() };
-                    let (truth, near) = oracle::<T>(shape, &vector(stores.wave[row], 0, head, shape.head_dim), &of(1), &of(2));
-                    let most = |off: &dyn Fn(usize) -> f64| (0..shape.head_dim).map(off).fold(0.0, f64::max);
+                    let of = |kind, width| -> Vec<Vec<f32>> { paths.iter().map(|p| vector(*p, kind, kv, width)).collect() };
+                    let q = vector(stores.wave[row], 0, head, shape.head_dim);
+                    let (truth, near) = oracle::<T>(shape, shape.sink(head), &q, &of(1, shape.head_dim), &of(2, shape.v_head_dim));
+                    let most = |off: &dyn Fn(usize) -> f64| (0..shape.v_head_dim).map(off).fold(0.0, f64::max);
                     let (naive, size) = (most(&|i| (near[i] - truth[i]).abs()), most(&|i| truth[i].abs()));
-                    let at = ((row - block.start) * shape.heads + head) * shape.head_dim;
+                    let at = ((row - block.start) * shape.heads + head) * shape.v_head_dim;
                     let off = most(&|i| (got[at + i].wide() as f64 - truth[i]).abs());
                     // The kernel rounds weights before they are divided by their sum, the plain loops after: as far off at the most.
                     let budget = 2.0 * naive + T::UNIT * size;
@@ -256,12 +273,60 @@ fn every_schedule_gives_the_same_bits_near_to_float64() {
 #[test]
 fn shapes_of_heads() {
     let some = &Schedule::ALL[..1];
-    check::<bf16>(&Shape { heads: 6, kv_heads: 2, head_dim: 128, window: None, softcap: 0.0, scale: 0.5 }, &forest(), 4096, 4096, some);
-    check::<f16>(&Shape { heads: 3, kv_heads: 3, head_dim: 80, window: None, softcap: 5.0, scale: 0.3 }, &forest(), 4096, 77, some);
-    check::<bf16>(&Shape { heads: 2, kv_heads: 1, head_dim: 256, window: None, softcap: 50.0, scale: 0.0625 }, &forest(), 4096, 4096, some);
-    check::<f16>(&Shape { heads: 2, kv_heads: 2, head_dim: 168, window: Some(70), softcap: 0.0, scale: 0.1 }, &forest(), 100, 70, some);
-    check::<bf16>(&Shape { heads: 4, kv_heads: 1, head_dim: 40, window: Some(33), softcap: 0.0, scale: 1.0 }, &forest(), 4096, 4096, some);
-    check::<bf16>(&Shape { heads: 71, kv_heads: 1, head_dim: 8, window: None, softcap: 0.0, scale: 1.0 }, &forest(), 4096, 4096, &Schedule::ALL[1..2]);
+    let same = |heads, kv_heads, width| Shape { heads, kv_heads, head_dim: width, v_head_dim: width, ..PLAIN };
+    check::<bf16>(&Shape { scale: 0.5, ..same(6, 2, 128) }, &forest(), 4096, 4096, some);
+    check::<f16>(&Shape { softcap: 5.0, scale: 0.3, ..same(3, 3, 80) }, &forest(), 4096, 77, some);
+    check::<bf16>(&Shape { softcap: 50.0, scale: 0.0625, ..same(2, 1, 256) }, &forest(), 4096, 4096, some);
+    check::<f16>(&Shape { window: Some(70), scale: 0.1, ..same(2, 2, 168) }, &forest(), 100, 70, some);
+    check::<bf16>(&Shape { window: Some(33), scale: 1.0, ..same(4, 1, 40) }, &forest(), 4096, 4096, some);
+    check::<bf16>(&Shape { scale: 1.0, ..same(71, 1, 8) }, &forest(), 4096, 4096, &Schedule::ALL[1..2]);
+}
+
+/// Values narrower and wider than queries and keys: multi-head latent attention's 192 and 128, and others.
+#[test]
+fn widths_of_values() {
+    let some = &Schedule::ALL[3..];
+    let of = |head_dim, v_head_dim| Shape { head_dim, v_head_dim, ..PLAIN };
+    check::<bf16>(&of(192, 128), &forest(), 4096, 4096, some);
+    check::<f16>(&of(64, 96), &forest(), 64, 50, some);
+    check::<bf16>(&Shape { heads: 3, kv_heads: 3, sinks: &[0.5, -1.0, 2.0], ..of(8, 72) }, &forest(), 4096, 4096, some);
+}
+
+/// Sinks that no row notices, that are as large as scores, and that leave next to nothing of the values; scores here are within ±8.
+#[test]
+fn sinks() {
+    const SINKS: &[f32] = &[f32::NEG_INFINITY, -8.0, 0.0, 3.0, 30.0];
+    let shape = Shape { heads: 5, kv_heads: 1, sinks: SINKS, ..PLAIN };
+    check::<bf16>(&shape, &forest(), 4096, 4096, &Schedule::ALL[1..3]);
+    check::<f16>(&Shape { heads: 6, kv_heads: 3, window: Some(40), softcap: 2.0, ..shape }, &forest(), 100, 70, &Schedule::ALL[..1]);
+}
+
+/// By hand: a sink takes its part of the softmax and nothing else. Over a first token, whose own weight would be 1, it leaves 1 / (1 + e^(sink − score)).
+#[test]
+fn sinks_by_hand() {
+    let mut f = Forest::new();
+    let root = f.root(&tokens(70, 0)).unwrap();
+    let mut readout = Readout::new();
+    readout.sum(&f, root, 1..70).unwrap();
+    let wave = Waves::plan(&f, &readout, Cut { rows: 100, reach: None, grain: None }).remove(0);
+    let mut stores = Stores::default();
+    stores.enter(&wave);
+    let attend = |shape: &Shape| attend::<bf16>(shape, &wave, &stores, 0..wave.tokens.len(), Schedule::ALL[0]);
+    let without = attend(&PLAIN);
+    assert_eq!(attend(&Shape { sinks: &[f32::NEG_INFINITY], ..PLAIN }), without, "a sink of −∞ is none");
+    assert!(attend(&Shape { sinks: &[1e30], ..PLAIN }).iter().all(|v| v.wide() == 0.0), "beside a sink of 10³⁰ nothing has weight");
+    // All scores are 0 where the scale is.
+    let flat = Shape { scale: 0.0, ..PLAIN };
+    let (with, without) = (attend(&Shape { sinks: &[2.0], ..flat }), attend(&flat));
+    for row in 0..wave.tokens.len() {
+        let seen = row as f32 + 1.0;
+        let share = seen / (seen + 2.0f32.exp());
+        for i in row * 128..(row + 1) * 128 {
+            // Two roundings of the results to half a unit in the last place each.
+            let (got, want) = (with[i].wide(), without[i].wide() * share);
+            assert!((got - want).abs() <= 1.01 * want.abs() / 128.0, "row {row}: {got}, not {want}");
+        }
+    }
 }
 
 /// Trees that are cut go on over the resident store.
@@ -274,7 +339,9 @@ fn resident_pasts() {
 /// Rows alone and in company, in whichever wave and block: the same bits, pasts of several segments among them.
 #[test]
 fn a_path_alone_and_in_company() {
-    let shape = Shape { heads: 2, kv_heads: 1, head_dim: 16, ..PLAIN };
+    // One head without a sink, one with.
+    let shape = &Shape { head_dim: 16, v_head_dim: 24, sinks: &[f32::NEG_INFINITY, 4.0], ..PLAIN };
+    let width = shape.heads * shape.v_head_dim;
     let trunk = tokens(2100, 0);
     let ends = [(2040, tokens(30, 500)), (2048, tokens(3, 600)), (2090, tokens(9, 700))];
     let mut together = Forest::new();
@@ -302,9 +369,9 @@ fn a_path_alone_and_in_company() {
                 if wave.positions[block.clone()].iter().all(|p| *p < 2030) {
                     continue;
                 }
-                let got = attend::<bf16>(&shape, &wave, &stores, block.clone(), Schedule::ALL[1]);
+                let got = attend::<bf16>(shape, &wave, &stores, block.clone(), Schedule::ALL[1]);
                 for (i, row) in block.enumerate().filter(|&(_, row)| wave.positions[row] >= 2030) {
-                    found.insert(stores.wave[row], got[i * 32..(i + 1) * 32].to_vec());
+                    found.insert(stores.wave[row], got[i * width..(i + 1) * width].to_vec());
                 }
             }
             stores.leave(&wave);

@@ -57,8 +57,8 @@ fn every_verb_has_its_share() {
         Case::Norm { d: 24, center: true },
         Case::Linear { inputs: 24, outputs: 40, gated: None },
         Case::Linear { inputs: 24, outputs: 48, gated: Some(act) },
-        Case::Rotary { heads: 4, kv_heads: 2, head_dim: 8, dims: 8 },
-        Case::Attention { heads: 4, kv_heads: 2, head_dim: 8, window: Some(30), tokens: 70 },
+        Case::Rotary { heads: 4, kv_heads: 2, head_dim: 8, v_head_dim: 16, dims: 8 },
+        Case::Attention { heads: 4, kv_heads: 2, head_dim: 8, v_head_dim: 16, window: Some(30), tokens: 70 },
         Case::Conv { width: 20, taps: 4, act },
         Case::Scan { d_inner: 24, d_state: 4, act },
         Case::Ssd { heads: 2, head_dim: 8, groups: 1, d_state: 16, taps: 4, act },
@@ -84,7 +84,7 @@ fn the_slowest_unit_decides() {
     let at = hilberg::bench::Ceilings { fma: 1.0, product: 10.0, exp: 4.0, copy: 2.0 };
     let work = hilberg::bench::Work { products: 40.0, mixing: 3.0, exps: 4.0, bytes: 4.0 };
     let (scan, attention) =
-        (Case::Scan { d_inner: 1, d_state: 1, act: Act::Silu }, Case::Attention { heads: 1, kv_heads: 1, head_dim: 8, window: None, tokens: 1 });
+        (Case::Scan { d_inner: 1, d_state: 1, act: Act::Silu }, Case::Attention { heads: 1, kv_heads: 1, head_dim: 8, v_head_dim: 8, window: None, tokens: 1 });
     let [plain, short] = [Dtype::F32, Dtype::Bf16].map(|precision| emulated(Schedule::ALL[1], precision));
     assert_eq!(short.least_seconds(&scan, &work, &at), 4.0);
     assert_eq!(short.least_seconds(&attention, &work, &at), 4.3);

@@ -2,11 +2,12 @@
 
 use super::device::{emulated, emulated_hopper, gpu};
 use emulation::Schedule;
-use hilberg::backend::Backend;
+use hilberg::backend::cpu::Cpu;
+use hilberg::backend::{Backend, reference::Reference};
 use hilberg::engine::{Engine, Options, Scorer, Several, Values, Weights, score_lists};
 use hilberg::forest::{Forest, Readout, TokenId};
-use hilberg::model;
-use hilberg::tensor::Dtype;
+use hilberg::model::{self, Checkpoint, Mixer, ModelSpec};
+use hilberg::tensor::{Dtype, RowMap};
 use std::path::Path;
 
 /// A transformer with windows, one with learned positions, both kinds of scan.
@@ -56,6 +57,40 @@ fn streamed_weights_give_the_same_bits() {
             assert_eq!(kept, streamed, "{name} in {precision:?}");
         }
     }
+}
+
+/// A model whose values are half as wide as its queries and keys, with sinks: near to float64 wherever it runs. It is a fixture with other roles for its tensors; no family that is read has either.
+#[test]
+fn narrow_values_and_sinks() {
+    let list: Vec<TokenId> = (0..90).map(|i| i * 37 % 331).collect();
+    let opened = |sinks: bool| {
+        let (mut spec, checkpoint) = model::open(Path::new("tests/fixtures/models/qwen3"), &Default::default()).unwrap();
+        for block in spec.layers.iter_mut().flat_map(|l| &mut l.blocks) {
+            let Mixer::Attention(a) = &mut block.mixer else { continue };
+            a.v_head_dim = a.head_dim / 2;
+            // Keys' weights, which are as wide as the model, mix what comes out; of the values only the first half is left.
+            a.out.parts = vec![a.qkv.parts[1].clone()];
+            a.out.inputs = a.heads * a.v_head_dim;
+            a.qkv.parts[2].rows = RowMap::Range { first: 0, n: a.kv_heads * a.v_head_dim };
+            a.qkv.outputs -= a.kv_heads * (a.head_dim - a.v_head_dim);
+            // The first numbers of the queries' norm, which are about 1.
+            a.sinks = a.qk_norm.as_ref().filter(|_| sinks).map(|(q, ..)| q.clone());
+        }
+        (spec, checkpoint)
+    };
+    fn run<B: Backend>(backend: B, (spec, checkpoint): (ModelSpec, Checkpoint), rows: usize, list: &[TokenId]) -> Vec<f32> {
+        let options = Options { wave_rows: Some(rows), ..Options::default() };
+        score_lists(&mut Engine::new(backend, spec, checkpoint, options).unwrap(), &[list.to_vec()]).unwrap().remove(0)
+    }
+    let off = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let [truth, without] = [true, false].map(|sinks| run(Reference, opened(sinks), 4096, &list));
+    let cpu = run(Cpu::new(Some(1)).unwrap(), opened(true), 4096, &list);
+    let whole = run(emulated(Schedule::ALL[1], Dtype::F32), opened(true), 4096, &list);
+    let [short, cut] = [4096, 30].map(|rows| run(emulated(Schedule::ALL[1], Dtype::Bf16), opened(true), rows, &list));
+    assert!(off(&cpu, &truth) <= 1e-4 && off(&whole, &truth) <= 1e-4, "{:e}, {:e}", off(&cpu, &truth), off(&whole, &truth));
+    assert_eq!(bits(&short), bits(&cut));
+    // What 16 bits leave is far less than what the sinks do.
+    assert!(4.0 * off(&short, &truth) <= off(&without, &truth), "{:e} in 16 bits; sinks {:e}", off(&short, &truth), off(&without, &truth));
 }
 
 /// Two devices give what one gives, and such as may differ in the last bits do not work together.

@@ -190,9 +190,9 @@ fn rotary<T: Number>() {
             heads: HEADS as u32,
             kv_heads: HEADS as u32,
             head_dim: DIM as u32,
+            v_head_dim: DIM as u32,
             dims: DIM as u32,
             eps: 1e-5,
-            padding: 0,
         };
         let (all, at) = ((rows * 3 * HEADS).div_ceil(8), row * 3 * HEADS / 8);
         run(&kernel, [all, 1, 1], [at..all, 0..1, 0..1], 256, 0, bytes_of(&p));
@@ -240,7 +240,7 @@ fn attention<T: Number>(by_tensor_cores: bool) {
         // All rows are of run 0.
         let run_of_row = Memory::new(4 * rows);
         let forest = tables::Forest { runs: runs.address(), segments: segments.address(), saves: 0, run_of_row: run_of_row.address() };
-        let out = Memory::new(rows * width * size_of::<T>());
+        let (sinks, out) = (holding(HEADS, 0, &numbers(6, HEADS)), Memory::new(rows * width * size_of::<T>()));
         let (store_rows, q_stride, heads, head_dim) = ([rows as u64, kept_rows as u64], (width + 8) as u32, HEADS as u32, DIM as u32);
         if by_tensor_cores {
             let items = holding(1, 0, &[AttentionItem { run: 0, first_row, rows: ROWS as u32, first_head: 0, heads: 1, segment: 0, part: u32::MAX }]);
@@ -248,6 +248,7 @@ fn attention<T: Number>(by_tensor_cores: bool) {
                 q: q.address(),
                 keys: of(&keys),
                 values: of(&values),
+                sinks: sinks.address(),
                 items: items.address(),
                 forest,
                 out: out.address(),
@@ -259,9 +260,11 @@ fn attention<T: Number>(by_tensor_cores: bool) {
                 heads,
                 kv_heads: heads,
                 head_dim,
+                v_head_dim: head_dim,
                 window: 0,
                 scale: 0.125,
                 softcap: 0.0,
+                padding: 0,
             };
             run(&kernel, [1, HEADS, 1], [0..1, 0..HEADS, 0..1], 128, shared_bytes(DIM), bytes_of(&p));
         } else {
@@ -270,6 +273,7 @@ fn attention<T: Number>(by_tensor_cores: bool) {
                 q: q.address(),
                 keys: of(&keys),
                 values: of(&values),
+                sinks: sinks.address(),
                 out: out.address(),
                 store_rows,
                 first_row: 0,
@@ -278,10 +282,10 @@ fn attention<T: Number>(by_tensor_cores: bool) {
                 heads,
                 kv_heads: heads,
                 head_dim,
+                v_head_dim: head_dim,
                 window: 0,
                 scale: 0.125,
                 softcap: 0.0,
-                padding: 0,
             };
             run(&kernel, [rows * HEADS / 4, 1, 1], [row * HEADS / 4..rows * HEADS / 4, 0..1, 0..1], 128, 0, bytes_of(&p));
         }
@@ -303,10 +307,11 @@ fn attentions() {
             merges: merges.address(),
             parts: parts.address(),
             part_sums: sums.address(),
+            sinks: 0,
             out: out.address(),
             block_row: 0,
             heads: HEADS as u32,
-            head_dim: DIM as u32,
+            v_head_dim: DIM as u32,
             padding: 0,
         };
         run("attention_merge_bf16", [1, ROWS, HEADS], [0..1, 0..ROWS, 0..HEADS], 128, 0, bytes_of(&p));

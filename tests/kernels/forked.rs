@@ -71,6 +71,10 @@ trait Layer: Sync {
     }
     /// Widths of the histories, and of a state.
     fn widths(&self) -> (Vec<usize>, usize);
+    /// Rows of a history of such a width.
+    fn history<B: Backend>(&self, b: &B, rows: usize, width: usize) -> B::Mat {
+        b.mat(rows, width).unwrap()
+    }
     /// One block; gives its output rows.
     fn block<B: Backend>(&self, b: &B, on: &OnDevice<B::Tables>, block: Range<usize>, stores: &mut Stores<B>) -> Vec<f64>;
     fn budget(&self, truth: &[f64]) -> Vec<f64>;
@@ -100,7 +104,7 @@ impl<L: Layer> Case for Forked<'_, L> {
         let (rows, kept) = (most(|w| w.tokens.len()), most(|w| w.resident_rows as usize));
         let (widths, state) = layer.widths();
         let mut stores = Stores::<B> {
-            histories: widths.iter().map(|&w| (b.mat(layer.stored_heads() * rows, w).unwrap(), b.mat(layer.stored_heads() * kept, w).unwrap())).collect(),
+            histories: widths.iter().map(|&w| [rows, kept].map(|n| layer.history(b, layer.stored_heads() * n, w)).into()).collect(),
             rows,
             states: (b.mat(most(|w| w.states as usize), state).unwrap(), b.mat(most(|w| w.resident_states as usize), state).unwrap()),
         };
@@ -149,16 +153,23 @@ fn hold_forked_in(devices: &[[Cpu; 2]], name: &str, layer: &impl Layer, precisio
 }
 
 struct Attention {
-    op: AttentionOp,
+    /// Without its sinks.
+    op: AttentionOp<'static, ()>,
+    /// Of each head; none where there are none.
+    sinks: &'static [f32],
     dims: usize,
     qk_norm: bool,
     /// Size of queries, keys and values.
     size: f32,
+    /// Half a unit in the last place of 1 of what is multiplied; float32's for float32.
+    rounding: f64,
 }
 
 impl Attention {
-    fn kv(&self) -> usize {
-        self.op.kv_heads * self.op.head_dim
+    /// Numbers of a row: queries, keys, values, what comes out.
+    fn numbers(&self) -> [usize; 4] {
+        let op = &self.op;
+        [op.heads * op.head_dim, op.kv_heads * op.head_dim, op.kv_heads * op.v_head_dim, op.heads * op.v_head_dim]
     }
 }
 
@@ -172,14 +183,18 @@ impl Layer for Attention {
     }
 
     fn widths(&self) -> (Vec<usize>, usize) {
-        (vec![self.op.head_dim; 2], 1)
+        (vec![self.op.head_dim, self.op.v_head_dim], 1)
+    }
+
+    fn history<B: Backend>(&self, b: &B, rows: usize, width: usize) -> B::Mat {
+        b.operand(rows, width).unwrap()
     }
 
     /// Turned queries, turned keys, attention.
     fn block<B: Backend>(&self, b: &B, on: &OnDevice<B::Tables>, block: Range<usize>, stores: &mut Stores<B>) -> Vec<f64> {
         let op = &self.op;
-        let (q, n) = (op.heads * op.head_dim, block.len());
-        let mut qkv = rows_of(b, on.wave, &block, q + 2 * self.kv(), self.size);
+        let ([q, k, v, width], n) = (self.numbers(), block.len());
+        let mut qkv = rows_of(b, on.wave, &block, q + k + v, self.size);
         let angles: Vec<f32> = (0..300 * (self.dims / 2)).map(|i| (i / (self.dims / 2)) as f32 * 0.3f32.powi((i % (self.dims / 2)) as i32)).collect();
         let table: Vec<f32> = angles.chunks(self.dims.max(2) / 2).flat_map(|a| a.iter().map(|x| x.cos()).chain(a.iter().map(|x| x.sin()))).collect();
         let table = (self.dims > 0).then(|| b.upload(&table, self.dims).unwrap());
@@ -188,53 +203,106 @@ impl Layer for Attention {
             heads: op.heads,
             kv_heads: op.kv_heads,
             head_dim: op.head_dim,
+            v_head_dim: op.v_head_dim,
             dims: self.dims,
             table: table.as_ref(),
             qk_norm: self.qk_norm.then_some((&norms[0], &norms[1], 1e-6)),
         };
         let [keys, values] = &mut stores.histories[..] else { unreachable!() };
         b.rotary_append(&rotary, on, block.clone(), &mut qkv, &mut keys.0, &mut values.0).unwrap();
-        let mut out = b.mat(n, q).unwrap();
+        let sinks = (!self.sinks.is_empty()).then(|| b.upload(self.sinks, op.heads).unwrap());
+        let &AttentionOp { heads, kv_heads, head_dim, v_head_dim, scale, window, softcap, .. } = op;
+        let op = &AttentionOp { heads, kv_heads, head_dim, v_head_dim, scale, window, softcap, sinks: sinks.as_ref() };
+        let mut out = b.operand(n, width).unwrap();
         let history = |(wave, resident): &mut (B::Mat, B::Mat), f: &mut dyn FnMut(&History<B::Mat>)| f(&History { wave, resident });
         history(keys, &mut |keys| history(values, &mut |values| b.attention(op, on, block.clone(), &qkv, keys, values, &mut out).unwrap()));
         let (turned, mixed) = (b.download(&qkv, 0..n).unwrap(), b.download(&out, 0..n).unwrap());
         let of = stores.rows;
         let rows = block.flat_map(|row| (0..op.kv_heads).map(move |h| h * of + row));
         let kept: Vec<f64> = rows.flat_map(|r| b.download(&keys.0, r..r + 1).unwrap()).collect();
-        let row = |i: usize| [&turned[i * (q + 2 * self.kv())..][..q], &kept[i * self.kv()..][..self.kv()], &mixed[i * q..][..q]].concat();
+        let row = |i: usize| [&turned[i * (q + k + v)..][..q], &kept[i * k..][..k], &mixed[i * width..][..width]].concat();
         (0..n).flat_map(row).collect()
     }
 
     /// Turned numbers: a norm's γ(d + 3)/2 and a few roundings, at the size of the pair. Attention: a score is off by
-    /// γ(d + 2) Σ|q||k| and by the errors of q and k; a softmax weight relatively by twice that; sums over at most 300 keys.
+    /// γ(d + 2) Σ|q||k| and by the errors of q and k; a softmax weight relatively by twice that; sums over at most 300 keys. A sink's power has an argument with one
+    /// rounding, and changes the largest score and all that it scales: each once rounded. Where operands are rounded, a query, a key, a weight, a value and the result are, once each.
     fn budget(&self, truth: &[f64]) -> Vec<f64> {
         let op = &self.op;
-        let (q, kv, d) = (op.heads * op.head_dim, self.kv(), op.head_dim);
-        let most = truth.chunks_exact(2 * q + kv).flat_map(|r| &r[..q + kv]).fold(0.0f64, |m, v| m.max(v.abs()));
-        let turned = 2.0 * most * (6.0 * U + if self.qk_norm { gamma(d + 3) / 2.0 + 6.0 * U } else { 0.0 });
+        let ([q, k, _, width], d) = (self.numbers(), op.head_dim);
+        let most = truth.chunks_exact(q + k + width).flat_map(|r| &r[..q + k]).fold(0.0f64, |m, v| m.max(v.abs()));
+        let short = if self.rounding > U { self.rounding } else { 0.0 };
+        let turned = 2.0 * most * (6.0 * U + if self.qk_norm { gamma(d + 3) / 2.0 + 6.0 * U } else { 0.0 }) + most * short;
         let largest = d as f64 * most * most * op.scale as f64;
         let capped = op.softcap.map_or(largest, |c| largest.min(c as f64));
         let score = gamma(d + 2) * largest + 2.0 * d as f64 * most * turned * op.scale as f64 + 16.0 * U * capped;
-        let mixed = self.size as f64 * (2.0 * score + 2.0 * gamma(300) + 64.0 * U);
-        truth.chunks_exact(2 * q + kv).flat_map(|_| [vec![turned; q + kv], vec![mixed; q]].concat()).collect()
+        let sinks = if self.sinks.is_empty() { 0.0 } else { 16.0 * U };
+        let mixed = self.size as f64 * (2.0 * score + 2.0 * gamma(300) + 64.0 * U + sinks + 3.1 * short);
+        truth.chunks_exact(q + k + width).flat_map(|_| [vec![turned; q + k], vec![mixed; width]].concat()).collect()
     }
 }
 
+const BASE: AttentionOp<()> = AttentionOp { heads: 2, kv_heads: 2, head_dim: 16, v_head_dim: 16, scale: 0.25, window: None, softcap: None, sinks: None };
+const PLAIN: Attention = Attention { op: BASE, sinks: &[], dims: 16, qk_norm: false, size: 1.0, rounding: U };
+/// None, as large as scores, and far above all.
+const SINKS: &[f32] = &[f32::NEG_INFINITY, 0.5, 3.0, 30.0, 1e30, -4.0];
+
 #[test]
 fn attention() {
-    let base = AttentionOp { heads: 2, kv_heads: 2, head_dim: 16, scale: 0.25, window: None, softcap: None };
-    let plain = Attention { op: base, dims: 16, qk_norm: false, size: 1.0 };
+    let (base, plain) = (BASE, PLAIN);
     hold_forked("attention", &plain);
     hold_forked("peaked, no rope", &Attention { dims: 0, size: 8.0, ..plain });
     hold_forked(
-        "grouped, windowed, odd width",
-        &Attention { op: AttentionOp { heads: 6, kv_heads: 2, head_dim: 10, window: Some(70), ..base }, dims: 4, ..plain },
+        "grouped, windowed, odd widths, wide values, sinks",
+        &Attention { op: AttentionOp { heads: 6, kv_heads: 2, head_dim: 10, v_head_dim: 33, window: Some(70), ..base }, sinks: SINKS, dims: 4, ..plain },
     );
     hold_forked("window of one", &Attention { op: AttentionOp { window: Some(1), ..base }, ..plain });
     hold_forked(
-        "capped, normed",
-        &Attention { op: AttentionOp { heads: 4, kv_heads: 1, head_dim: 32, softcap: Some(5.0), ..base }, dims: 32, qk_norm: true, size: 3.0 },
+        "capped, normed, narrow values, sinks",
+        &Attention {
+            op: AttentionOp { heads: 4, kv_heads: 1, head_dim: 32, v_head_dim: 5, softcap: Some(5.0), ..base },
+            sinks: &SINKS[..4],
+            dims: 32,
+            qk_norm: true,
+            size: 3.0,
+            ..plain
+        },
     );
+}
+
+/// By hand: all scores are 0, so beside a sink of ln 3 a row that sees n keys gives each the weight 1 / (n + 3).
+#[test]
+fn sinks_by_hand() {
+    fn run<B: Backend>(b: &B) -> Vec<f64> {
+        let (mut forest, mut readout) = (Forest::new(), Readout::new());
+        let root = forest.root(&[0, 1, 2]).unwrap();
+        readout.sum(&forest, root, 1..3).unwrap();
+        let wave = Waves::plan(&forest, &readout, Cut { rows: 9, reach: None, grain: None }).remove(0);
+        let tables = b.tables(&wave).unwrap();
+        let on = OnDevice { wave: &wave, tables: &tables };
+        // Two rows: two queries and a key of one 0, and a value of two numbers.
+        let qkv = b.upload(&[0.0, 0.0, 0.0, 8.0, 4.0, 0.0, 0.0, 0.0, 12.0, 1.0], 5).unwrap();
+        let (mut keys, mut values, none, mut out) = (b.mat(2, 1).unwrap(), b.mat(2, 2).unwrap(), b.mat(0, 1).unwrap(), b.mat(2, 4).unwrap());
+        b.append(0..2, &qkv, 3, &mut values).unwrap();
+        let sinks = b.upload(&[3.0f32.ln(), f32::NEG_INFINITY], 2).unwrap();
+        let op = AttentionOp { heads: 2, kv_heads: 1, head_dim: 1, v_head_dim: 2, scale: 1.0, window: None, softcap: None, sinks: Some(&sinks) };
+        let (keys, values) = (History { wave: &mut keys, resident: &none }, History { wave: &mut values, resident: &none });
+        b.attention(&op, &on, 0..2, &qkv, &keys, &values, &mut out).unwrap();
+        b.download(&out, 0..2).unwrap()
+    }
+    let want = [2.0, 1.0, 8.0, 4.0, 4.0, 1.0, 10.0, 2.5];
+    let all = std::iter::once(run(&Reference)).chain(devices().iter().map(|[one, _]| one.enter(|| run(one))));
+    for got in all {
+        // ln 3 is rounded to float32, and a few roundings follow.
+        assert!(got.iter().zip(want).all(|(got, want)| (got - want).abs() <= 16.0 * U * want), "{got:?}");
+    }
+}
+
+/// By tensor cores.
+#[test]
+fn attention_in_16_bits() {
+    let op = AttentionOp { heads: 4, kv_heads: 1, v_head_dim: 24, ..BASE };
+    hold_forked_in(&[], "wide values, sinks", &Attention { op, sinks: &SINKS[..4], rounding: 1.0 / 256.0, ..PLAIN }, Dtype::Bf16);
 }
 
 struct Conv {

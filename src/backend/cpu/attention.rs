@@ -37,7 +37,16 @@ struct Piece {
 }
 
 /// See the trait.
-pub(super) fn attention(isa: Isa, op: &AttentionOp, wave: &Wave, block: Range<usize>, qkv: &Mat, keys: &History<Mat>, values: &History<Mat>, out: &mut Mat) {
+pub(super) fn attention(
+    isa: Isa,
+    op: &AttentionOp<Mat>,
+    wave: &Wave,
+    block: Range<usize>,
+    qkv: &Mat,
+    keys: &History<Mat>,
+    values: &History<Mat>,
+    out: &mut Mat,
+) {
     let group = op.heads / op.kv_heads;
     let most = (LANES_MAX / group).max(1) as u32;
     let mut rows = Vec::new();
@@ -62,9 +71,9 @@ pub(super) fn attention(isa: Isa, op: &AttentionOp, wave: &Wave, block: Range<us
 }
 
 /// Bytes of a thread's scratch.
-pub(super) fn room_bytes(head_dim: usize) -> usize {
-    let hd = head_dim.next_multiple_of(16);
-    4 * (2 * LANES_MAX.max(128) * hd + KEY_TILE * LANES_MAX.max(128) + 2 * KEY_TILE * hd + 4 * 128)
+pub(super) fn room_bytes(head_dim: usize, v_head_dim: usize) -> usize {
+    let widths = head_dim.next_multiple_of(16) + v_head_dim.next_multiple_of(16);
+    4 * (LANES_MAX.max(128) * widths + KEY_TILE * LANES_MAX.max(128) + KEY_TILE * widths + 4 * 128)
 }
 
 thread_local! {
@@ -78,9 +87,9 @@ struct Room {
     q: Aligned,
     /// Scores, then probabilities `[KEY_TILE, lanes]`.
     s: Aligned,
-    /// Output `[lanes, padded head_dim]`.
+    /// Output `[lanes, padded v_head_dim]`.
     o: Aligned,
-    /// Gathered keys `[KEY_TILE, head_dim]` and values `[KEY_TILE, padded head_dim]`.
+    /// Gathered keys `[KEY_TILE, head_dim]` and values `[KEY_TILE, padded v_head_dim]`.
     k: Aligned,
     v: Aligned,
     /// Running maximum, running sum and the tile's factor, one a lane.
@@ -90,7 +99,7 @@ struct Room {
 }
 
 struct Task<'a> {
-    op: &'a AttentionOp,
+    op: &'a AttentionOp<'a, Mat>,
     wave: &'a Wave,
     run: &'a Run,
     piece: &'a Piece,
@@ -115,19 +124,19 @@ impl Task<'_> {
     #[inline(always)]
     unsafe fn go<S: Simd>(self) {
         let (op, run) = (self.op, self.run);
-        let (hd, group) = (op.head_dim, op.heads / op.kv_heads);
+        let (hd, vd, group) = (op.head_dim, op.v_head_dim, op.heads / op.kv_heads);
         let n_rows = self.piece.rows.len();
         let used = n_rows * group;
         let lanes = used.next_multiple_of(S::LANES);
-        let hd_pad = hd.next_multiple_of(S::LANES);
+        let vd_pad = vd.next_multiple_of(S::LANES);
         let first = run.position + self.piece.rows.start - run.rows.start;
         let last = first + n_rows as u32 - 1;
         let room = &mut *self.room;
         room.q.at_least(hd * lanes);
         room.s.at_least(KEY_TILE * lanes);
-        room.o.at_least(lanes * hd_pad);
+        room.o.at_least(lanes * vd_pad);
         room.k.at_least(KEY_TILE * hd);
-        room.v.at_least(KEY_TILE * hd_pad);
+        room.v.at_least(KEY_TILE * vd_pad);
         for v in [&mut room.max, &mut room.sum, &mut room.factor] {
             v.at_least(lanes);
         }
@@ -152,13 +161,13 @@ impl Task<'_> {
                 turn(&rows, hd, op.scale, room.q.as_mut_ptr().add(l), lanes);
             }
         }
-        room.o[..lanes * hd_pad].fill(0.0);
+        room.o[..lanes * vd_pad].fill(0.0);
         // The least finite number rather than −∞: a tile that is masked for a lane then has the factor exp(0), not exp(−∞ + ∞).
         room.max[..lanes].fill(f32::MIN);
         room.sum[..lanes].fill(0.0);
         let path = Path { wave: self.wave, run };
         let head = (self.piece.head, op.kv_heads);
-        let (keys, values) = (Head { history: self.keys, head, padded: hd }, Head { history: self.values, head, padded: hd_pad });
+        let (keys, values) = (Head { history: self.keys, head, padded: hd }, Head { history: self.values, head, padded: vd_pad });
         let sight = Sight { first, group, used, window: op.window };
         let begin = op.window.map_or(0, |w| (first as usize + 1).saturating_sub(w));
         let mut tile_at = begin / KEY_TILE * KEY_TILE;
@@ -173,17 +182,22 @@ impl Task<'_> {
             unsafe {
                 scores::<S>(k, n, hd, &room.q, lanes, &mut room.s);
                 softmax::<S>(&sight, op.softcap, span, lanes, &mut room.s, [&mut room.max, &mut room.sum, &mut room.factor]);
-                outputs::<S>(v, n, hd_pad, lanes, &room.s, &room.factor, &mut room.o);
+                outputs::<S>(v, n, vd_pad, lanes, &room.s, &room.factor, &mut room.o);
             }
             tile_at += KEY_TILE;
         }
         for l in 0..used {
-            let inv = 1.0 / room.sum[l];
+            let query_head = self.piece.head * group + l % group;
+            let inv = match op.sinks {
+                None => 1.0 / room.sum[l],
+                // In float64 a sink far above every score needs no new maximum: its power may overflow, and the output is then 0, as it should be.
+                Some(sinks) => (1.0 / (room.sum[l] as f64 + libm::exp(sinks.row(0)[query_head] as f64 - room.max[l] as f64))) as f32,
+            };
             let row = self.piece.rows.start as usize + l / group - self.block_start;
-            let at = row * self.cols + (self.piece.head * group + l % group) * hd;
+            let at = row * self.cols + query_head * vd;
             // SAFETY: these numbers of the output are this task's alone.
-            let out = unsafe { self.out.slice(at..at + hd) };
-            for (o, x) in out.iter_mut().zip(&room.o[l * hd_pad..l * hd_pad + hd]) {
+            let out = unsafe { self.out.slice(at..at + vd) };
+            for (o, x) in out.iter_mut().zip(&room.o[l * vd_pad..l * vd_pad + vd]) {
                 *o = x * inv;
             }
         }

@@ -131,7 +131,7 @@ impl Backend for Cpu {
         let (rows, threads) = (self.block_rows(), self.threads());
         let (logits, partials) = head::room_bytes(needs.vocab);
         let ssd = needs.ssd.map_or(0, |s| ssd::ssd_scratch_bytes(&s, rows, threads));
-        rows * (self.products.words(needs.inputs) * 4 + partials) + threads * (attention::room_bytes(needs.head_dim) + logits) + ssd
+        rows * (self.products.words(needs.inputs) * 4 + partials) + threads * (attention::room_bytes(needs.head_dim, needs.v_head_dim) + logits) + ssd
     }
 
     fn mat(&self, rows: usize, cols: usize) -> Result<Mat> {
@@ -202,7 +202,7 @@ impl Backend for Cpu {
 
     fn attention(
         &self,
-        op: &AttentionOp,
+        op: &AttentionOp<Mat>,
         on: &OnDevice<()>,
         block: Range<usize>,
         qkv: &Mat,

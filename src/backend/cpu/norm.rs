@@ -137,7 +137,7 @@ impl Kernel for Heads<'_> {
 
 /// See the trait.
 pub(super) fn rotary_append(isa: Isa, op: &RotaryOp<Mat>, positions: &[u32], block: Range<usize>, qkv: &mut Mat, keys: &mut Mat, values: &mut Mat) {
-    let (hd, cols) = (op.head_dim, qkv.cols());
+    let (hd, vd, cols) = (op.head_dim, op.v_head_dim, qkv.cols());
     let (nq, nk) = (op.heads * hd, op.kv_heads * hd);
     let positions = &positions[block.clone()];
     let store = keys.rows() / op.kv_heads;
@@ -147,12 +147,13 @@ pub(super) fn rotary_append(isa: Isa, op: &RotaryOp<Mat>, positions: &[u32], blo
         |room, (c, (qkv, positions))| {
             isa.run(Heads { op, positions, cols, qkv, room });
             for h in 0..op.kv_heads {
-                let first = (h * store + block.start + c * ROWS) * hd;
+                let first = h * store + block.start + c * ROWS;
+                let rows = first..first + positions.len();
                 // SAFETY: these rows of the head belong to this task alone.
-                let (keys, values) = unsafe { (keys.slice(first..first + positions.len() * hd), values.slice(first..first + positions.len() * hd)) };
-                for (row, (k, v)) in qkv.chunks_exact(cols).zip(keys.chunks_exact_mut(hd).zip(values.chunks_exact_mut(hd))) {
+                let (keys, values) = unsafe { (keys.slice(rows.start * hd..rows.end * hd), values.slice(rows.start * vd..rows.end * vd)) };
+                for (row, (k, v)) in qkv.chunks_exact(cols).zip(keys.chunks_exact_mut(hd).zip(values.chunks_exact_mut(vd))) {
                     k.copy_from_slice(&row[nq + h * hd..][..hd]);
-                    v.copy_from_slice(&row[nq + nk + h * hd..][..hd]);
+                    v.copy_from_slice(&row[nq + nk + h * vd..][..vd]);
                 }
             }
         },

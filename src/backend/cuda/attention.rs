@@ -17,7 +17,7 @@ const QUERIES: u32 = 64;
 pub const SEGMENT: u32 = 2048;
 /// Items write `out` themselves.
 const DIRECT: u32 = u32::MAX;
-/// Widest head of `attention_K_T`.
+/// Widest head of values of `attention_K_T`.
 const MOST_HEAD_DIM: usize = 256;
 /// Bytes of parts that wait to be merged: what bounds the rows of one launch where pasts are long.
 const PART_BYTES: usize = 128 << 20;
@@ -71,7 +71,7 @@ pub fn work(wave: &Wave, block: Range<usize>, group: usize, window: Option<usize
     work
 }
 
-/// Widths of the heads that `forest_attention_T_D` is compiled for.
+/// Widths of the heads that `forest_attention_T_D` is compiled for; of queries and keys, and of values, the wider decides.
 pub const WIDTHS: [usize; 5] = [64, 96, 128, 192, 256];
 
 /// Bytes of shared memory of `forest_attention_T_D`: queries, and two tiles of keys and of values, in rows of 16 bytes more than a head; where two tiles' rows lie.
@@ -117,7 +117,7 @@ impl<D: Device> Cuda<D> {
     /// As [`crate::backend::Backend::attention`].
     pub(super) fn attend(
         &self,
-        op: &AttentionOp,
+        op: &AttentionOp<Mat<D>>,
         on: &OnDevice<Tables<D>>,
         block: Range<usize>,
         qkv: &Mat<D>,
@@ -126,7 +126,7 @@ impl<D: Device> Cuda<D> {
         out: &mut Mat<D>,
     ) -> Result<()> {
         let dtype = keys.wave.dtype;
-        match WIDTHS.iter().find(|w| op.head_dim <= **w) {
+        match WIDTHS.iter().find(|w| op.head_dim.max(op.v_head_dim) <= **w) {
             Some(width) if dtype != Dtype::F32 => self.by_tensor_cores(op, *width, on, block, qkv, keys, values, out),
             _ => self.by_plain_loops(op, on, block, qkv, keys, values, out),
         }
@@ -134,7 +134,7 @@ impl<D: Device> Cuda<D> {
 
     fn by_plain_loops(
         &self,
-        op: &AttentionOp,
+        op: &AttentionOp<Mat<D>>,
         on: &OnDevice<Tables<D>>,
         block: Range<usize>,
         qkv: &Mat<D>,
@@ -142,14 +142,15 @@ impl<D: Device> Cuda<D> {
         values: &History<Mat<D>>,
         out: &mut Mat<D>,
     ) -> Result<()> {
-        if op.head_dim > MOST_HEAD_DIM {
-            return Err(Error::input(format!("heads of attention are {} wide; on CUDA at most {MOST_HEAD_DIM}", op.head_dim)));
+        if op.v_head_dim > MOST_HEAD_DIM {
+            return Err(Error::input(format!("heads of attention have values of {} numbers; on CUDA at most {MOST_HEAD_DIM}", op.v_head_dim)));
         }
         let params = params::PlainAttention {
             forest: on.tables.forest(&self.device),
             q: self.at(qkv, 0, 0),
             keys: self.stores(keys).of,
             values: self.stores(values).of,
+            sinks: self.or_null(op.sinks),
             out: self.at(out, 0, 0),
             store_rows: store_rows(op, keys),
             first_row: block.start as u32,
@@ -158,10 +159,10 @@ impl<D: Device> Cuda<D> {
             heads: op.heads as u32,
             kv_heads: op.kv_heads as u32,
             head_dim: op.head_dim as u32,
+            v_head_dim: op.v_head_dim as u32,
             window: op.window.unwrap_or(0) as u32,
             scale: op.scale,
             softcap: op.softcap.unwrap_or(0.0),
-            padding: 0,
         };
         let kernel = format!("attention_{}_{}", keys.wave.dtype.name(), out.dtype.name());
         self.launch(&kernel, [(block.len() * op.heads).div_ceil(4), 1, 1], 128, 0, &params)
@@ -169,7 +170,7 @@ impl<D: Device> Cuda<D> {
 
     fn by_tensor_cores(
         &self,
-        op: &AttentionOp,
+        op: &AttentionOp<Mat<D>>,
         width: usize,
         on: &OnDevice<Tables<D>>,
         block: Range<usize>,
@@ -179,18 +180,19 @@ impl<D: Device> Cuda<D> {
         out: &mut Mat<D>,
     ) -> Result<()> {
         let name = out.dtype.name();
-        let (group, part_rows) = (op.heads / op.kv_heads, PART_BYTES / (op.heads * (op.head_dim + 2) * 4));
+        let (group, part_rows) = (op.heads / op.kv_heads, PART_BYTES / (op.heads * (op.v_head_dim + 2) * 4));
         let plan = on.tables.plans.get(&(block.clone(), group, op.window, part_rows), || {
             let all = launches(on.wave, block.clone(), group, op.window, part_rows).into_iter();
             all.map(|of| Ok(Sent { items: sent(&self.device, &of.items)?, merges: sent(&self.device, &of.merges)?, of })).collect()
         })?;
         for Sent { items, merges, of: Work { items: all, merges: merged, part_rows } } in plan.iter() {
             let room = |numbers: usize| self.device.allocate(4 * *part_rows as usize * numbers);
-            let (parts, part_sums) = (room(op.heads * op.head_dim)?, room(op.heads * 2)?);
+            let (parts, part_sums) = (room(op.heads * op.v_head_dim)?, room(op.heads * 2)?);
             let params = params::Attention {
                 q: self.at(qkv, 0, 0),
                 keys: self.stores(keys).of,
                 values: self.stores(values).of,
+                sinks: self.or_null(op.sinks),
                 items: self.device.address(items),
                 forest: on.tables.forest(&self.device),
                 out: self.at(out, 0, 0),
@@ -202,19 +204,22 @@ impl<D: Device> Cuda<D> {
                 heads: op.heads as u32,
                 kv_heads: op.kv_heads as u32,
                 head_dim: op.head_dim as u32,
+                v_head_dim: op.v_head_dim as u32,
                 window: op.window.unwrap_or(0) as u32,
                 scale: op.scale,
                 softcap: op.softcap.unwrap_or(0.0),
+                padding: 0,
             };
             self.launch(&format!("forest_attention_{name}_{width}"), [all.len(), op.kv_heads, 1], 128, shared_bytes(width), &params)?;
             let merge = params::AttentionMergeAll {
                 merges: self.device.address(merges),
                 parts: self.device.address(&parts),
                 part_sums: self.device.address(&part_sums),
+                sinks: self.or_null(op.sinks),
                 out: self.at(out, 0, 0),
                 block_row: block.start as u32,
                 heads: op.heads as u32,
-                head_dim: op.head_dim as u32,
+                v_head_dim: op.v_head_dim as u32,
                 padding: 0,
             };
             let most = merged.iter().map(|m| m.rows).max().unwrap_or(0) as usize;
@@ -224,7 +229,7 @@ impl<D: Device> Cuda<D> {
     }
 }
 
-fn store_rows<D: Device>(op: &AttentionOp, history: &History<Mat<D>>) -> [u64; 2] {
+fn store_rows<D: Device>(op: &AttentionOp<Mat<D>>, history: &History<Mat<D>>) -> [u64; 2] {
     [history.wave.rows, history.resident.rows].map(|r| (r / op.kv_heads) as u64)
 }
 

@@ -96,7 +96,7 @@ pub struct Gate {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub struct Rotary {
-    /// `[rows, (heads + 2 · kv_heads) · head_dim]` float32: queries are written.
+    /// `[rows, (heads + kv_heads) · head_dim + kv_heads · v_head_dim]` float32: queries are written.
     pub qkv: u64,
     /// `[positions, dims]` float32, or 0.
     pub table: u64,
@@ -108,7 +108,7 @@ pub struct Rotary {
     pub positions: u64,
     /// `[kv_heads, store rows, head_dim]` T: written.
     pub keys: u64,
-    /// Likewise.
+    /// `[kv_heads, store rows, v_head_dim]` T: written.
     pub values: u64,
     /// Rows of a head in the store.
     pub store_rows: u64,
@@ -120,14 +120,14 @@ pub struct Rotary {
     pub heads: u32,
     /// Key-value heads.
     pub kv_heads: u32,
-    /// Width of a head.
+    /// Width of a head of queries and keys.
     pub head_dim: u32,
-    /// Numbers of it that are turned.
+    /// Width of a head of values.
+    pub v_head_dim: u32,
+    /// Numbers of a query or key that are turned.
     pub dims: u32,
     /// ε of the norms.
     pub eps: f32,
-    /// 0.
-    pub padding: u32,
 }
 
 /// `append_f32` in `kernels/kv_cache.cu`.
@@ -176,9 +176,11 @@ pub struct PlainAttention {
     pub q: u64,
     /// `[kv_heads, store rows, head_dim]` K of the wave, and resident.
     pub keys: [u64; 2],
-    /// Likewise.
+    /// `[kv_heads, store rows, v_head_dim]` likewise.
     pub values: [u64; 2],
-    /// `[rows, heads · head_dim]` T: written.
+    /// `[heads]` float32, or 0.
+    pub sinks: u64,
+    /// `[rows, heads · v_head_dim]` T: written.
     pub out: u64,
     /// Rows of a head in each store.
     pub store_rows: [u64; 2],
@@ -192,16 +194,16 @@ pub struct PlainAttention {
     pub heads: u32,
     /// Key-value heads.
     pub kv_heads: u32,
-    /// Width of a head, at most 256.
+    /// Width of a head of queries and keys.
     pub head_dim: u32,
+    /// Width of a head of values, at most 256.
+    pub v_head_dim: u32,
     /// Positions that a row sees, or 0 for all.
     pub window: u32,
     /// Factor on q·k.
     pub scale: f32,
     /// c of c·tanh(·/c), or 0.
     pub softcap: f32,
-    /// 0.
-    pub padding: u32,
 }
 
 /// `forest_attention_T_D` in `kernels/forest_attention.cu`.
@@ -212,15 +214,17 @@ pub struct Attention {
     pub q: u64,
     /// `[kv_heads, store rows, head_dim]` of the wave, and resident.
     pub keys: [u64; 2],
-    /// Likewise.
+    /// `[kv_heads, store rows, v_head_dim]` likewise.
     pub values: [u64; 2],
+    /// `[heads]` float32, or 0.
+    pub sinks: u64,
     /// [`AttentionItem`]s, as many as the grid is wide.
     pub items: u64,
     /// Tables.
     pub forest: Forest,
-    /// `[rows, heads · head_dim]`: written.
+    /// `[rows, heads · v_head_dim]`: written.
     pub out: u64,
-    /// `[part rows, heads, head_dim]` float32: written.
+    /// `[part rows, heads, v_head_dim]` float32: written.
     pub parts: u64,
     /// `[part rows, heads]` pairs of float32: written.
     pub part_sums: u64,
@@ -234,14 +238,18 @@ pub struct Attention {
     pub heads: u32,
     /// Key-value heads.
     pub kv_heads: u32,
-    /// Width of a head; a multiple of 8.
+    /// Width of a head of queries and keys; a multiple of 8.
     pub head_dim: u32,
+    /// Width of a head of values; a multiple of 8.
+    pub v_head_dim: u32,
     /// Positions that a row sees, or 0 for all.
     pub window: u32,
     /// Factor on q·k.
     pub scale: f32,
     /// c of c·tanh(·/c), or 0.
     pub softcap: f32,
+    /// 0.
+    pub padding: u32,
 }
 
 /// What a block of `forest_attention_T_D` does, for one key-value head.
@@ -274,14 +282,16 @@ pub struct AttentionMergeAll {
     pub parts: u64,
     /// As [`Attention::part_sums`].
     pub part_sums: u64,
-    /// `[rows, heads · head_dim]`: written.
+    /// As [`Attention::sinks`].
+    pub sinks: u64,
+    /// `[rows, heads · v_head_dim]`: written.
     pub out: u64,
     /// The wave's row that is the first of out.
     pub block_row: u32,
     /// Query heads.
     pub heads: u32,
-    /// Width of a head.
-    pub head_dim: u32,
+    /// Width of a head of values.
+    pub v_head_dim: u32,
     /// 0.
     pub padding: u32,
 }

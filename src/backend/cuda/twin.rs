@@ -271,16 +271,16 @@ impl<D: Device> Backend for Cuda<D> {
             heads: op.heads as u32,
             kv_heads: op.kv_heads as u32,
             head_dim: op.head_dim as u32,
+            v_head_dim: op.v_head_dim as u32,
             dims: op.dims as u32,
             eps,
-            padding: 0,
         };
         self.launch(&format!("rotary_append_{}", keys.dtype.name()), [(block.len() * (op.heads + 2 * op.kv_heads)).div_ceil(8), 1, 1], 256, 0, &params)
     }
 
     fn attention(
         &self,
-        op: &AttentionOp,
+        op: &AttentionOp<Mat<D>>,
         on: &OnDevice<Tables<D>>,
         block: Range<usize>,
         qkv: &Mat<D>,

@@ -41,10 +41,12 @@ pub(super) fn read(c: &Config, _: &OpenOptions) -> Result<(ModelSpec, Naming)> {
             heads,
             kv_heads: heads,
             head_dim,
+            v_head_dim: head_dim,
             scale: (if by_layer { scale / (i + 1) as f64 } else { scale }) as f32,
             rope: None,
             window: None,
             softcap: None,
+            sinks: None,
             qk_norm: None,
         };
         let mlp = Mlp { up: p.conv1d("mlp.c_fc", ff, d), gated: false, activation, down: p.conv1d("mlp.c_proj", d, ff), width: ff };

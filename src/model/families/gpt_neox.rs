@@ -48,10 +48,12 @@ pub(super) fn read(c: &Config, options: &OpenOptions) -> Result<(ModelSpec, Nami
             heads,
             kv_heads: heads,
             head_dim,
+            v_head_dim: head_dim,
             scale: (head_dim as f64).powf(-0.5) as f32,
             rope: Some(rope.clone()),
             window: None,
             softcap: None,
+            sinks: None,
             qk_norm: None,
         };
         let mlp = Mlp {

@@ -77,10 +77,12 @@ pub(super) fn read(c: &Config, options: &OpenOptions) -> Result<(ModelSpec, Nami
             heads,
             kv_heads: kv,
             head_dim,
+            v_head_dim: head_dim,
             scale: (head_dim as f64).powf(-0.5) as f32,
             rope: Some(rope.clone()),
             window: windows[i],
             softcap: None,
+            sinks: None,
             qk_norm: (family == "qwen3").then(|| (head_norm("q_norm"), head_norm("k_norm"), eps)),
         };
         let mlp = Mlp {
