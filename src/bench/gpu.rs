@@ -1,6 +1,7 @@
 //! A GPU's rates, and what a verb takes there at least.
 
-use super::{Case, Ceilings, Load, Machine, Sizes, Work};
+use super::ceilings::weight;
+use super::{Case, Ceilings, Load, Machine, Prepared, Sizes, Work, verbs};
 use crate::backend::Backend;
 use crate::backend::cuda::ceilings::{Copy, Instruction, Loop};
 use crate::backend::cuda::{Cuda, Device};
@@ -64,6 +65,23 @@ impl<D: Device> Machine for Cuda<D> {
 
     fn finish(&self) -> Result<()> {
         Cuda::finish(self)
+    }
+
+    fn library(&self) -> Option<Result<String, String>> {
+        Some(self.device().library())
+    }
+
+    /// What comes out is float32 where our product's is; of a gated one both halves, and of the head logits, have the operands' type.
+    fn library_product<'c>(&'c self, case: &Case, sizes: Sizes) -> Result<Option<Prepared<'c>>> {
+        let (inputs, outputs, results) = match *case {
+            Case::Linear { inputs, outputs, gated: None } => (inputs, outputs, Dtype::F32),
+            Case::Linear { inputs, outputs, gated: Some(_) } => (inputs, outputs, self.precision()),
+            Case::Head { inputs, vocab } => (inputs, vocab, self.precision()),
+            _ => return Ok(None),
+        };
+        let (x, weight) = (verbs::operand(self, sizes.block, inputs)?, weight(self, inputs, outputs)?);
+        let mut product = self.library_product(x, weight, results)?;
+        Ok(Some(Box::new(move || product.run())))
     }
 
     /// Tensor cores, multiply-adds, exponentials and memory are units of their own, which work at the same time: the slowest of them decides. Attention multiplies short operands as products do.

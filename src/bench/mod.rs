@@ -14,7 +14,7 @@ use crate::backend::Backend;
 use crate::error::Result;
 pub use ceilings::Ceilings;
 pub use count::Work;
-pub use verbs::Case;
+pub use verbs::{Case, Prepared};
 
 /// How much verbs are timed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +65,21 @@ pub trait Machine: Backend {
     /// The device fails.
     fn finish(&self) -> Result<()> {
         Ok(())
+    }
+    /// The machine's own library of products, which products and the head are held against, in a line; `None` where there is none to ask for.
+    ///
+    /// # Errors
+    /// Why it cannot be used, in a line.
+    fn library(&self) -> Option<Result<String, String>> {
+        None
+    }
+    /// A case's product alone by that library, without what our verb does besides; `None` where the case is no product.
+    ///
+    /// # Errors
+    /// Not enough memory, or the library cannot multiply such matrices.
+    fn library_product<'c>(&'c self, case: &Case, sizes: Sizes) -> Result<Option<Prepared<'c>>> {
+        let _ = (case, sizes);
+        Ok(None)
     }
     /// The least seconds that the ceilings leave for a case's work.
     fn least_seconds(&self, case: &Case, work: &Work, at: &Ceilings) -> f64 {

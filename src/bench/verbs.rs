@@ -296,7 +296,7 @@ impl Case {
 }
 
 /// Random rows as products read them: normed ones.
-fn operand<B: Backend>(machine: &B, rows: usize, cols: usize) -> Result<B::Mat> {
+pub(super) fn operand<B: Backend>(machine: &B, rows: usize, cols: usize) -> Result<B::Mat> {
     let (x, weight, mut out) = (random(machine, rows, cols, 1.0, 1)?, machine.upload(&vec![1.0; cols], cols)?, machine.operand(rows, cols)?);
     let op = NormOp { center: false, eps: 1e-5, weight: &weight, bias: None };
     machine.enter(|| machine.norm(&op, &x, 0, rows, &mut out))?;

@@ -3,7 +3,7 @@
 use super::options::{DeviceChoice, Precision, processor};
 use super::{say, say_json};
 use crate::backend::cuda::{Cuda, Gpu};
-use crate::bench::run::Step;
+use crate::bench::run::{Library, Step};
 use crate::bench::{self, Case, Ceilings, Machine, verbs};
 use crate::error::{Error, Result};
 use crate::model::{self, OpenOptions};
@@ -20,7 +20,8 @@ const TURN: f64 = 0.05;
 /// are timed in turns, so that a disturbance hits all alike.
 ///
 /// On a GPU, multiply-adds, products of 16 bits by tensor cores and exponentials are loops in registers, and the copy is one of 256 MiB. All of these work
-/// at the same time, so that a step's least time is that of the slowest.
+/// at the same time, so that a step's least time is that of the slowest. Where NVIDIA's cuBLASLt is installed, it multiplies the matrices of products and of
+/// the head in the same turns; "library" is its time over the step's.
 #[derive(clap::Args, Debug)]
 pub struct BenchArgs {
     /// Model folder whose sizes to take [default: sizes of Llama 12 × 768, Mamba-130m and Mamba-2 370m]; its weights are not read
@@ -53,6 +54,12 @@ struct Report {
     threads: Option<usize>,
     rounds: u16,
     block_rows: usize,
+    /// What products and the head are held against besides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    library: Option<String>,
+    /// Why they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no_library: Option<String>,
     /// The best of all rounds.
     ceilings: Ceilings,
     steps: Vec<Step>,
@@ -83,7 +90,8 @@ pub fn run(args: &BenchArgs) -> Result<()> {
 fn measure<M: Machine>(machine: &M, threads: Option<usize>, cases: &[Case], args: &BenchArgs) -> Result<()> {
     let sizes = machine.sizes();
     let (ceilings, steps) = bench::run::run(machine, cases, sizes, args.rounds.into(), TURN)?;
-    let report = Report { backend: machine.name(), threads, rounds: args.rounds, block_rows: sizes.block, ceilings, steps };
+    let (library, no_library) = machine.library().map_or((None, None), |told| (told.clone().ok(), told.err()));
+    let report = Report { backend: machine.name(), threads, rounds: args.rounds, block_rows: sizes.block, library, no_library, ceilings, steps };
     if args.json { say_json(&report) } else { report.print() }
 }
 
@@ -97,8 +105,15 @@ impl Report {
         {
             say(&format!("  {name:<22} {:>8.1} {unit}", rate / 1e9))?;
         }
+        if let Some(why) = &self.no_library {
+            say(&format!("  no library's products: {why}"))?;
+        }
+        if let Some(which) = &self.library {
+            say(&format!("  library: {which}"))?;
+        }
         let wide = self.steps.iter().map(|s| s.step.chars().count()).max().unwrap_or(0);
-        say(&format!("\n  {:<wide$}  {:>9}  {:>17}  {:>8}  {:>8}  {:>12}  share", "step", "ms", "least … largest", "Gop", "MB", "speed"))?;
+        let title = format!("\n  {:<wide$}  {:>9}  {:>17}  {:>8}  {:>8}  {:>12}  share", "step", "ms", "least … largest", "Gop", "MB", "speed");
+        say(&(title + if self.library.is_some() { "  library" } else { "" }))?;
         for s in &self.steps {
             // What takes longer at its ceiling is what the speed is told in.
             let (amount, unit) = match (s.moves, s.operations > 0.0) {
@@ -110,8 +125,13 @@ impl Report {
             let ms = |t: f64| format!("{:.3}", 1e3 * t);
             let range = format!("{} … {}", ms(s.seconds.least), ms(s.seconds.largest));
             let (operations, bytes) = (s.operations / 1e9, s.bytes / 1e6);
+            let library = match &s.library {
+                Some(Library::Timed { share, .. }) => format!("  {:>6.0}%", 100.0 * share),
+                Some(Library::Absent { absent }) => format!("  {absent}"),
+                None => String::new(),
+            };
             say(&format!(
-                "  {:<wide$}  {:>9}  {range:>17}  {operations:>8.2}  {bytes:>8.1}  {speed:>12}  {:>4.0}%",
+                "  {:<wide$}  {:>9}  {range:>17}  {operations:>8.2}  {bytes:>8.1}  {speed:>12}  {:>4.0}%{library}",
                 s.step,
                 ms(s.seconds.median),
                 100.0 * s.share

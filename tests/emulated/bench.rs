@@ -1,12 +1,13 @@
 //! kernels/ceilings.cu, and `hilberg bench` on the emulated device.
 
-use super::device::{Emulated, emulated, emulated_hopper};
+use super::device::{Emulated, emulated, emulated_hopper, gpu};
 use emulation::Schedule;
-use hilberg::backend::Act;
-use hilberg::backend::cuda::Cuda;
 use hilberg::backend::cuda::ceilings::Instruction;
+use hilberg::backend::cuda::{Cuda, Device};
+use hilberg::backend::{Act, Backend, Epilogue, NormOp, Operand};
+use hilberg::bench::run::{Library, Step};
 use hilberg::bench::{Case, Load, Machine, Sizes, run};
-use hilberg::tensor::Dtype;
+use hilberg::tensor::{Dtype, MatrixView, RowMap, Tensor};
 
 /// Two blocks, three steps.
 fn results(on: &Cuda<Emulated>, instruction: Instruction, value: f32) -> (Vec<f32>, f64) {
@@ -72,8 +73,51 @@ fn every_verb_has_its_share() {
         assert!([best.fma, best.product, best.exp, best.copy].into_iter().all(positive), "{best:?}");
         assert_eq!(best.product == best.fma, on.precision() == Dtype::F32);
         assert_eq!(steps.len(), cases.len());
+        // The emulated sm_90a has a library, which writes float32 alone: the gated product and the head are told why they have none.
+        let timed = |s: &Step| matches!(&s.library, Some(Library::Timed { seconds, share }) if positive(*share) && positive(seconds.median));
+        let told = |s: &Step| matches!(&s.library, Some(Library::Absent { absent }) if absent == "loops write float32");
+        let counts =
+            [steps.iter().filter(|s| timed(s)).count(), steps.iter().filter(|s| told(s)).count(), steps.iter().filter(|s| s.library.is_some()).count()];
+        assert_eq!(counts, if on.library().unwrap().is_ok() { [1, 2, 3] } else { [0; 3] });
         for step in steps {
             assert!(positive(step.share) && positive(step.seconds.median) && positive(step.bytes), "{step:?}");
+        }
+    }
+}
+
+/// The library is handed the matrices that our product has, as they lie: both give the same sums but for their order. On a GPU, where there is one, it is cuBLASLt, whose float32 must not be
+/// shortened to TF32, either.
+#[test]
+fn the_library_multiplies_the_same() {
+    fn check<D: Device>(on: &Cuda<D>) {
+        const ROWS: usize = 20;
+        const INPUTS: usize = 48;
+        const OUTPUTS: usize = 44;
+        let rows = on.upload(&super::numbers(1, ROWS * INPUTS), INPUTS).unwrap();
+        let (ones, mut x, mut ours) = (on.upload(&[1.0; INPUTS], INPUTS).unwrap(), on.operand(ROWS, INPUTS).unwrap(), on.mat(ROWS, OUTPUTS).unwrap());
+        on.norm(&NormOp { center: false, eps: 0.0, weight: &ones, bias: None }, &rows, 0, ROWS, &mut x).unwrap();
+        let numbers = super::numbers(2, OUTPUTS * INPUTS);
+        let tensor = Tensor { dtype: Dtype::F32, shape: vec![OUTPUTS, INPUTS], bytes: bytemuck::cast_slice(&numbers) };
+        let weight = on.pack(&Operand::Plain(vec![MatrixView { tensor, transposed: false, rows: RowMap::All }])).unwrap();
+        on.arrive().unwrap();
+        on.linear(&x, 0, ROWS, &weight, None, Epilogue::Store(Act::None), &mut ours, 0).unwrap();
+        let mut product = on.library_product(x, weight, Dtype::F32).unwrap();
+        product.run().unwrap();
+        let (ours, theirs) = (on.download(&ours, 0..ROWS).unwrap(), on.download(product.out(), 0..ROWS).unwrap());
+        // Each sum is within γ(48) of the true one times Σ|x||w| ≤ ‖x‖ ‖w‖, twice that where tensor cores cut off instead of rounding; ‖x‖ = √48. TF32 would leave several times as much.
+        let longest = numbers.chunks_exact(INPUTS).map(|w| w.iter().map(|v| f64::from(v * v)).sum::<f64>().sqrt()).fold(0.0, f64::max);
+        let budget = 2.0 * 2.0 * 48.0 * f64::powi(2.0, -24) * 48.0f64.sqrt() * longest;
+        for (ours, theirs) in ours.chunks_exact(OUTPUTS).zip(theirs.chunks_exact(OUTPUTS.next_multiple_of(8))) {
+            assert!(ours.iter().zip(theirs).all(|(a, b)| (a - b).abs() <= budget), "{}: {ours:?}, {theirs:?}", on.name());
+            assert!(ours.iter().any(|a| a.abs() > 0.1) && theirs[OUTPUTS..].iter().all(|v| *v == 0.0));
+        }
+    }
+    for precision in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
+        check(&emulated_hopper(Schedule::ALL[1], precision));
+        match gpu(precision) {
+            Some(gpu) if gpu.device().library().is_ok() => check(&gpu),
+            Some(_) => eprintln!("the GPU has no library of products: nothing was tested there"),
+            None => {}
         }
     }
 }

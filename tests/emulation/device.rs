@@ -1,7 +1,7 @@
 //! Devices of the CUDA backend for the tests of kernels, models and engine: the emulator, and a GPU where there is one.
 
 use emulation::{Memory, Schedule};
-use hilberg::backend::cuda::{Cuda, Device, Fill, Gpu, TensorMap};
+use hilberg::backend::cuda::{Cuda, Device, Fill, Gpu, LibraryProduct, Run, TensorMap};
 use hilberg::tensor::Dtype;
 use hilberg::{Error, Result};
 use std::sync::{Arc, Mutex};
@@ -96,6 +96,22 @@ pub fn gpu(precision: Dtype) -> Option<Cuda<Gpu>> {
     }
 }
 
+/// A number of a matrix.
+///
+/// # Safety
+/// There must be one, and nobody may write it meanwhile.
+unsafe fn number(matrix: u64, at: usize, dtype: Dtype) -> f32 {
+    let address = matrix as usize + at * dtype.size();
+    // SAFETY: the caller's.
+    unsafe {
+        match dtype {
+            Dtype::F32 => *(address as *const f32),
+            Dtype::Bf16 => (*(address as *const half::bf16)).to_f32(),
+            Dtype::F16 => (*(address as *const half::f16)).to_f32(),
+        }
+    }
+}
+
 impl Device for Emulated {
     type Memory = Counted;
 
@@ -113,6 +129,28 @@ impl Device for Emulated {
         count.bytes += bytes;
         count.peak = count.peak.max(count.bytes);
         Ok(Counted { memory: Arc::new(Memory::new(bytes)), bytes, count: self.count.clone() })
+    }
+
+    fn library(&self) -> std::result::Result<String, String> {
+        if self.hopper { Ok("loops".into()) } else { Err("nothing is installed on sm_80".into()) }
+    }
+
+    /// Of float32 results, in plain loops.
+    unsafe fn library_product(&self, of: LibraryProduct) -> Result<Run<'_>> {
+        self.library().map_err(Error::input)?;
+        if of.results != Dtype::F32 {
+            return Err(Error::input("loops write float32"));
+        }
+        Ok(Box::new(move || {
+            for (row, output) in (0..of.rows).flat_map(|row| (0..of.outputs).map(move |output| (row, output))) {
+                // SAFETY: the caller's matrices are of these sizes, and no kernel runs meanwhile.
+                unsafe {
+                    let term = |i| number(of.x, row * of.stride + i, of.operands) * number(of.weight, output * of.stride + i, of.operands);
+                    *((of.out as usize + 4 * (row * of.out_stride + output)) as *mut f32) = (0..of.inputs).map(term).sum();
+                }
+            }
+            Ok(())
+        }))
     }
 
     fn address(&self, memory: &Counted) -> u64 {

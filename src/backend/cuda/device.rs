@@ -1,6 +1,7 @@
 //! Where kernels run: a GPU, or in tests the processor.
 
-use crate::error::Result;
+use super::library::{LibraryProduct, Run};
+use crate::error::{Error, Result};
 use std::ops::Range;
 
 /// What a kernel of sm_90a copies boxes from: rows of 16-bit numbers, as the device encodes them.
@@ -61,6 +62,26 @@ pub trait Device: Send + Sync {
     fn tensor_map(&self, address: u64, columns: usize, rows: usize, stride: usize) -> Result<Option<TensorMap>> {
         let _ = (address, columns, rows, stride);
         Ok(None)
+    }
+
+    /// The device's own library of products, and how it is used, in a line.
+    ///
+    /// # Errors
+    /// Why there is none, in a line.
+    fn library(&self) -> std::result::Result<String, String> {
+        Err("the device has no library of products".into())
+    }
+
+    /// A product by that library, ready to be run again and again.
+    ///
+    /// # Errors
+    /// There is no library, it has no algorithm for this, or the device fails.
+    ///
+    /// # Safety
+    /// The addresses must be of matrices so large, which live as long as what is returned.
+    unsafe fn library_product(&self, product: LibraryProduct) -> Result<Run<'_>> {
+        let _ = product;
+        Err(Error::input(self.library().err().unwrap_or_default()))
     }
 
     /// Hands a kernel over: a grid of blocks of `threads` threads with `shared` bytes of shared memory each.

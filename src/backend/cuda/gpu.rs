@@ -7,6 +7,7 @@
 use super::BINARIES;
 use super::device::{Device, Fill, TensorMap};
 use super::driver::{Absent, devices};
+use super::library::{self, LibraryProduct, Run};
 use crate::error::{Error, OneLine, Result, caught};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
@@ -168,6 +169,12 @@ impl Gpu {
         self.held.enter()?;
         self.held.trim().map_err(failed("giving memory back"))?;
         result::mem_get_info().map(|(free, _)| free).map_err(failed("asking for free memory"))
+    }
+
+    /// The stream of work, its context made the thread's.
+    pub(super) fn stream(&self) -> Result<sys::CUstream> {
+        self.held.enter()?;
+        Ok(self.held.stream)
     }
 }
 
@@ -423,6 +430,15 @@ impl Device for Gpu {
         };
         encoded.result().map_err(failed("encoding a tensor's map"))?;
         Ok(Some(TensorMap(map.opaque)))
+    }
+
+    fn library(&self) -> Result<String, String> {
+        library::found()
+    }
+
+    unsafe fn library_product(&self, product: LibraryProduct) -> Result<Run<'_>> {
+        // SAFETY: the caller's.
+        unsafe { library::product(self, product) }
     }
 
     unsafe fn launch(&self, kernel: &str, grid: [usize; 3], threads: usize, shared: usize, params: &[u8]) -> Result<()> {

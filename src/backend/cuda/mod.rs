@@ -8,6 +8,7 @@ pub mod ceilings;
 mod device;
 mod driver;
 mod gpu;
+mod library;
 mod mat;
 pub mod params;
 mod products;
@@ -19,6 +20,7 @@ mod twin;
 pub use device::{Device, Fill, TensorMap};
 pub use driver::{Absent, Found, devices};
 pub use gpu::{Gpu, GpuMemory};
+pub use library::{LibraryProduct, Multiplied, Run};
 pub use mat::{Mat, Weight};
 pub use twin::Cuda;
 
