@@ -11,6 +11,7 @@ pub mod corpus;
 pub mod devices;
 pub mod engine;
 pub mod estimate;
+pub mod fit;
 pub mod inspect;
 pub mod measure;
 mod measure_texts;
@@ -40,6 +41,7 @@ pub struct Cli {
 enum Command {
     Measure(measure::MeasureArgs),
     Estimate(estimate::EstimateArgs),
+    Fit(fit::FitArgs),
     Score(score::ScoreArgs),
     Inspect(inspect::InspectArgs),
     Devices(devices::DevicesArgs),
@@ -59,6 +61,7 @@ pub fn main() -> ExitCode {
     let done: Result<()> = match cli.command {
         Command::Measure(args) => measure::run(&args),
         Command::Estimate(args) => estimate::run(&args),
+        Command::Fit(args) => fit::run(&args),
         Command::Score(args) => score::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Devices(args) => devices::run(&args),

@@ -3,6 +3,7 @@
 use super::contribution::{Contributions, Estimator, NgramCorrection};
 use super::errors::{ErrorModel, Intervals, Resamples, Resampling};
 use super::fit::{Fit, FitRange, Unfitted};
+use super::laws::{Laws, LossByPosition};
 use super::ngram::NgramEntropies;
 use super::{Pairing, Sums};
 use crate::error::{Error, Result};
@@ -108,10 +109,16 @@ pub struct Analysis {
     pub ngram: Option<NgramEntropies>,
     /// The estimates: by estimator, then ratio, then split.
     pub points: Vec<Point>,
-    /// The power laws: by estimator, then ratio.
+    /// The straight lines on logarithms: by estimator, then ratio.
     pub fits: Vec<Fit>,
-    /// Where the points bear none.
+    /// Where the points bear none, and no other law.
     pub unfitted: Vec<Unfitted>,
+    /// The laws of I itself, compared: by estimator, then ratio.
+    pub laws: Vec<Laws>,
+    /// Where there is a line but no comparison.
+    pub not_compared: Vec<Unfitted>,
+    /// The loss by position; `None` where a group has no trunk.
+    pub loss: Option<LossByPosition>,
     /// Estimators without points.
     pub skipped: Vec<Skipped>,
 }
@@ -176,11 +183,17 @@ pub fn analyse(sums: &Sums, options: &Options, ngram: Option<&NgramEntropies>) -
             }
         })
         .collect();
-    let (mut fits, mut unfitted) = (Vec::new(), Vec::new());
+    let (mut fits, mut unfitted, mut laws, mut not_compared) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (e, r) in Estimator::ALL.into_iter().flat_map(|e| sums.ratios.iter().map(move |&r| (e, r))) {
         if contributions.cells.iter().any(|c| (c.estimator, c.ratio) == (e, r)) {
             match Fit::new(&contributions.cells, &resamples, e, r, options.fit) {
-                Ok(fit) => fits.push(fit),
+                Ok(fit) => {
+                    match Laws::new(&contributions.cells, &resamples, &fit) {
+                        Ok(l) => laws.push(l),
+                        Err(why) => not_compared.push(why),
+                    }
+                    fits.push(fit);
+                }
                 Err(why) => unfitted.push(why),
             }
         }
@@ -200,6 +213,9 @@ pub fn analyse(sums: &Sums, options: &Options, ngram: Option<&NgramEntropies>) -
         points,
         fits,
         unfitted,
+        laws,
+        not_compared,
+        loss: LossByPosition::new(sums, options.resampling),
         skipped: contributions.refused.into_iter().map(|(estimator, why)| Skipped { estimator, why }).collect(),
     })
 }
@@ -210,7 +226,12 @@ impl Analysis {
         self.points.iter().find(|p| (p.estimator, p.split, p.ratio) == (estimator, split, ratio))
     }
 
-    /// The fit of an estimator at ratio r.
+    /// The laws of an estimator at ratio r.
+    pub fn laws_of(&self, estimator: Estimator, ratio: u32) -> Option<&Laws> {
+        self.laws.iter().find(|l| (l.estimator, l.ratio) == (estimator, ratio))
+    }
+
+    /// The straight line of an estimator at ratio r.
     pub fn fit(&self, estimator: Estimator, ratio: u32) -> Option<&Fit> {
         self.fits.iter().find(|f| (f.estimator, f.ratio) == (estimator, ratio))
     }

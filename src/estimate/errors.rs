@@ -93,6 +93,8 @@ pub struct Resamples {
     pub draws: Vec<f64>,
     /// `[units, cells]`: by how much a unit moves the mean, scaled like the draws.
     pub influence: Vec<f64>,
+    /// For each cell the standard error of a term that all units share, else 0.
+    pub shared_error: Vec<f64>,
     /// What is resampled.
     pub model: ErrorModel,
     /// Number of units.
@@ -106,10 +108,19 @@ pub struct Resamples {
 impl Resamples {
     /// Errors and resamples of contributions whose groups are those of `sums`.
     pub fn new(sums: &Sums, contributions: &Contributions, how: Resampling) -> Self {
-        let layout = Layout::new(sums.groups.iter().map(|g| g.members.iter().map(|m| m.document).collect()));
-        let (groups, cells) = (contributions.groups, contributions.cells.len());
-        let mean = contributions.means();
-        let mut residual = contributions.values.clone();
+        let documents: Vec<Vec<u32>> = sums.groups.iter().map(|g| g.members.iter().map(|m| m.document).collect()).collect();
+        Resamples::of(&documents, &contributions.values, &contributions.shared_error, how)
+    }
+
+    /// Errors and resamples of the means of any numbers: `values` is `[groups, cells]`, row-major, with as many cells as `shared_error` has (the standard error of
+    /// what all groups share, usually 0), and `documents` are those of each group.
+    pub fn of(documents: &[Vec<u32>], values: &[f64], shared_error: &[f64], how: Resampling) -> Self {
+        let layout = Layout::new(documents.iter().cloned());
+        let (groups, cells) = (documents.len(), shared_error.len());
+        let mut mean = vec![0.0; cells];
+        values.chunks_exact(cells.max(1)).for_each(|row| add(&mut mean, row, 1.0));
+        mean.iter_mut().for_each(|m| *m /= groups as f64);
+        let mut residual = values.to_vec();
         for row in residual.chunks_exact_mut(cells.max(1)) {
             row.iter_mut().zip(&mean).for_each(|(e, m)| *e -= m);
         }
@@ -138,12 +149,12 @@ impl Resamples {
             }
         }
         let draws = match &variance {
-            Some(_) => draw(&mean, &influence, &contributions.shared_error, units, how),
+            Some(_) => draw(&mean, &influence, shared_error, units, how),
             None => Vec::new(),
         };
-        let with_shared = |c: usize, v: &Vec<f64>| (v[c] + contributions.shared_error[c] * contributions.shared_error[c]).sqrt();
+        let with_shared = |c: usize, v: &Vec<f64>| (v[c] + shared_error[c] * shared_error[c]).sqrt();
         let se = (0..cells).map(|c| variance.as_ref().map(|v| with_shared(c, v))).collect();
-        Resamples { mean, se, draws, influence, model, units, documents: layout.members.len(), how }
+        Resamples { mean, se, draws, influence, shared_error: shared_error.to_vec(), model, units, documents: layout.members.len(), how }
     }
 
     /// Number of cells.
@@ -163,30 +174,36 @@ impl Resamples {
     }
 
     /// The intervals of a number computed from the cells: its value, standard error, values over resamples and each unit's influence.
-    pub fn intervals_of(&self, value: f64, se: Option<f64>, mut draws: Vec<f64>, influence: &[f64]) -> Intervals {
-        let Some(se) = se.filter(|_| self.units > 1) else { return Intervals::default() };
-        let t = student_quantile(0.5 + 0.5 * self.how.level, (self.units - 1) as f64);
-        let student = Some(Interval { lo: value - t * se, hi: value + t * se });
-        if draws.is_empty() {
-            return Intervals { student, ..Default::default() };
-        }
-        draws.sort_unstable_by(f64::total_cmp);
-        let at = |z: f64| quantile(&draws, normal_cdf(z));
-        let percentile = Some(Interval { lo: at(-t), hi: at(t) });
-        // Ties count half, so that a constant has no bias.
-        let below = draws.partition_point(|&x| x < value);
-        let not_above = draws.partition_point(|&x| x <= value);
-        let z0 = normal_quantile(0.5 * (below + not_above) as f64 / draws.len() as f64);
-        let (squares, cubes) = influence.iter().fold((0.0, 0.0), |(s, c), &x| (s + x * x, c + x * x * x));
-        let a = if squares > 0.0 { cubes / (6.0 * squares * squares.sqrt()) } else { 0.0 };
-        let shifted = |z: f64| {
-            let w = z0 + z;
-            let d = 1.0 - a * w;
-            at(if d > 0.0 { z0 + w / d } else { w.signum() * f64::INFINITY })
-        };
-        let bca = z0.is_finite().then(|| Interval { lo: shifted(-t), hi: shifted(t) });
-        Intervals { student, percentile, bca }
+    pub fn intervals_of(&self, value: f64, se: Option<f64>, draws: Vec<f64>, influence: &[f64]) -> Intervals {
+        intervals(self.how.level, Some(self.units as f64 - 1.0), value, se.filter(|_| self.units > 1), draws, influence)
     }
+}
+
+/// The intervals of a number with `freedom` degrees of freedom behind its standard error, infinitely many if `None`; none without a standard error.
+pub(super) fn intervals(level: f64, freedom: Option<f64>, value: f64, se: Option<f64>, mut draws: Vec<f64>, influence: &[f64]) -> Intervals {
+    let Some(se) = se else { return Intervals::default() };
+    let upper = 0.5 + 0.5 * level;
+    let t = freedom.map_or_else(|| normal_quantile(upper), |df| student_quantile(upper, df));
+    let student = Some(Interval { lo: value - t * se, hi: value + t * se });
+    if draws.is_empty() {
+        return Intervals { student, ..Default::default() };
+    }
+    draws.sort_unstable_by(f64::total_cmp);
+    let at = |z: f64| quantile(&draws, normal_cdf(z));
+    let percentile = Some(Interval { lo: at(-t), hi: at(t) });
+    // Ties count half, so that a constant has no bias.
+    let below = draws.partition_point(|&x| x < value);
+    let not_above = draws.partition_point(|&x| x <= value);
+    let z0 = normal_quantile(0.5 * (below + not_above) as f64 / draws.len() as f64);
+    let (squares, cubes) = influence.iter().fold((0.0, 0.0), |(s, c), &x| (s + x * x, c + x * x * x));
+    let a = if squares > 0.0 { cubes / (6.0 * squares * squares.sqrt()) } else { 0.0 };
+    let shifted = |z: f64| {
+        let w = z0 + z;
+        let d = 1.0 - a * w;
+        at(if d > 0.0 { z0 + w / d } else { w.signum() * f64::INFINITY })
+    };
+    let bca = z0.is_finite().then(|| Interval { lo: shifted(-t), hi: shifted(t) });
+    Intervals { student, percentile, bca }
 }
 
 /// The standard error of the mean of `values`, one a group, where the groups are of these documents: the one that [`Resamples`] reports.

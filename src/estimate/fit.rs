@@ -193,7 +193,7 @@ impl Quantity {
 }
 
 /// Standard deviation (ddof 1); `None` below two values.
-fn deviation(x: &[f64]) -> Option<f64> {
+pub(super) fn deviation(x: &[f64]) -> Option<f64> {
     let n = x.len() as f64;
     let mean = x.iter().sum::<f64>() / n;
     (x.len() > 1).then(|| (x.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / (n - 1.0)).sqrt())
@@ -218,6 +218,7 @@ mod tests {
             mean,
             draws,
             influence,
+            shared_error: vec![0.0; splits.len()],
             model: ErrorModel::Independent,
             units: 20,
             documents: 40,

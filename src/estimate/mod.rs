@@ -1,13 +1,14 @@
 //! From recorded sums to I(ℓ), its errors and its exponent: pure functions; no model, no device, no file.
 //!
 //! [`analyse`] is the front door. It computes every group's contribution to every estimator at every (ℓ, r), their means with
-//! standard errors and intervals, and the exponents; the same sums and options give the same bytes.
+//! standard errors and intervals, and the laws that they follow; the same sums and options give the same bytes.
 
 mod analysis;
 mod contribution;
 mod data;
 mod errors;
 mod fit;
+pub mod laws;
 mod ngram;
 mod ngram_count;
 pub mod special;

@@ -2,6 +2,7 @@
 
 use super::figure::Plot;
 use super::figure::measured::{self, Measured};
+use super::published::PublishedLine;
 use crate::corpus::Fingerprint;
 use crate::error::{Error, Result};
 use crate::estimate::{Analysis, Estimator, NgramEntropies, Options, Pairing, Sums, analyse};
@@ -64,6 +65,12 @@ pub struct Report {
     pub until_se: Option<Stop>,
     /// By model, in the order of the plan.
     pub models: Vec<ModelResult>,
+    /// Published lines to stand beside ours, where the texts are said to be theirs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub published: Vec<PublishedLine>,
+    /// Whether tables say everything of the laws.
+    #[serde(skip)]
+    pub all_of_the_laws: bool,
     /// What is to be said of a record from several machines (see [`Project::notices`]): no result depends on it.
     #[serde(skip)]
     pub notices: Vec<String>,
@@ -126,7 +133,7 @@ pub fn compute(project: &Project, reading: Reading) -> Result<Report> {
         design.pairing = Pairing::Published;
     }
     let shard = plan.shard.filter(|_| models.iter().any(|m| m.incomplete_groups > 0));
-    Ok(Report { corpus: plan.corpus.clone(), seed: plan.seed, design, shard, until_se, models, notices })
+    Ok(Report { corpus: plan.corpus.clone(), seed: plan.seed, design, shard, until_se, models, published: Vec::new(), all_of_the_laws: false, notices })
 }
 
 /// The groups of each label by themselves.

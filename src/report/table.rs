@@ -1,6 +1,7 @@
 //! Results as plain text for a terminal.
 
 use super::results::{ModelResult, Report};
+use super::{laws, published};
 use crate::estimate::{Analysis, Estimator, Note, Pairing, Point, Quantity};
 use std::fmt::Write;
 
@@ -37,7 +38,7 @@ pub(super) fn with_interval(q: &Quantity) -> String {
 
 /// Tables of all models: estimates by ℓ, exponents, and what a reader must know of them.
 pub fn table(report: &Report) -> String {
-    report.models.iter().map(|m| of_model(report, m)).collect::<Vec<_>>().join("\n")
+    report.models.iter().map(|m| of_model(report, m)).collect::<Vec<_>>().join("\n") + &published::table(report)
 }
 
 fn of_model(report: &Report, model: &ModelResult) -> String {
@@ -120,6 +121,10 @@ fn of_analysis(report: &Report, a: &Analysis) -> String {
             let _ = writeln!(out, "  {} at ratio {}: I is not positive at ℓ = {}; left out of the fit", f.estimator, f.ratio, left_out.join(", "));
         }
     }
+    out += &laws::in_short(a);
+    if report.all_of_the_laws {
+        out += &laws::at_length(a);
+    }
     for s in &a.skipped {
         let _ = writeln!(out, "  no {}: {}", s.estimator, s.why);
     }
@@ -157,7 +162,7 @@ fn contradicts(a: &Analysis, p: &Point) -> bool {
 }
 
 /// Columns two spaces apart, the first and numbers to the right.
-fn aligned(rows: &[Vec<String>]) -> String {
+pub(super) fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |c: usize| rows.iter().filter_map(|r| r.get(c)).map(|s| s.chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();

@@ -3,6 +3,7 @@
 mod bytes;
 mod corpora;
 mod faults;
+mod fit;
 #[cfg(target_os = "linux")]
 mod memory;
 mod merge;
