@@ -1,7 +1,8 @@
 //! Compiles `kernels/*.cu` into one fat binary each, for sm_80, sm_90a and, as PTX, for what comes after; the program embeds them.
 //!
 //! The compiler is `NVCC`, or the `nvcc` of `CUDA_HOME`, of `PATH`, or of `.cuda` (`tools/cuda-toolchain`). Where there is none, the program is built without
-//! kernels; with `KERNELS_REQUIRED=1` that is an error. So is a kernel that is to be fast and keeps registers or arrays in memory.
+//! kernels; with `KERNELS_REQUIRED=1` that is an error. So is a kernel that is to be fast and keeps registers or arrays in memory, or whose products
+//! wait for each other.
 
 use std::env;
 use std::fs;
@@ -20,6 +21,16 @@ const HOT: &[&str] = &[
     "forest_attention_f16_128",
     "forest_attention_f16_192",
     "forest_attention_f16_256",
+    "forest_attention_bf16_64_90",
+    "forest_attention_bf16_96_90",
+    "forest_attention_bf16_128_90",
+    "forest_attention_bf16_192_90",
+    "forest_attention_bf16_256_90",
+    "forest_attention_f16_64_90",
+    "forest_attention_f16_96_90",
+    "forest_attention_f16_128_90",
+    "forest_attention_f16_192_90",
+    "forest_attention_f16_256_90",
     "linear_bf16",
     "linear_f16",
     "head_segments_bf16",
@@ -116,6 +127,10 @@ fn compile(nvcc: &Path, source: &Path, binary: &Path) {
     let spilling: Vec<String> = spilling(&said).into_iter().map(|(kernel, target)| format!("{kernel} on {target}")).collect();
     if !spilling.is_empty() {
         fail(&format!("{} keeps registers or arrays in memory: {}", source.display(), spilling.join(", ")));
+    }
+    let hindered: Vec<&str> = said.lines().filter(|line| line.contains("are serialized") || line.contains("setmaxnreg ignored")).map(str::trim).collect();
+    if !hindered.is_empty() {
+        fail(&format!("{} holds products that wait for each other, or warpgroups without their registers: {}", source.display(), hindered.join(", ")));
     }
     let plain = plain(&kept);
     if !plain.is_empty() {

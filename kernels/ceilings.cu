@@ -77,7 +77,7 @@ template <class T> __device__ __forceinline__ void ceiling_wide(const CeilingPar
         // Nothing is waited for: one product after the other adds to the same sums.
         products_fence();
 #pragma unroll
-        for (int k = 0; k < K; k += 16) product_64_256_16(c, operand_of(a, k), operand_of(b, k), true, T{});
+        for (int k = 0; k < K; k += 16) product(c, rows_of(a, k), rows_of(b, k), true, T{});
         products_commit();
     }
     products_done(c);

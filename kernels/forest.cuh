@@ -37,9 +37,13 @@ struct Forest {
     const uint32_t* run_of_row;
 };
 
-// Where the row at a position of a run's path lies, up to the run's own rows.
-__device__ inline uint32_t locate(const Forest& forest, const ForestRun& run, uint32_t position) {
-    if (position >= run.position) return run.first_row + (position - run.position);
+// Where the row at a position of a run's path lies, and how many follow it there, itself among them, one after the other as their positions do; of the run's own rows, all.
+struct ForestStretch {
+    uint32_t row;
+    uint32_t rows;
+};
+__device__ inline ForestStretch stretch_at(const Forest& forest, const ForestRun& run, uint32_t position) {
+    if (position >= run.position) return {run.first_row + (position - run.position), NOWHERE};
     // The last segment that begins at or before it.
     uint32_t low = run.past_from, high = run.past_to;
     while (low < high) {
@@ -49,10 +53,13 @@ __device__ inline uint32_t locate(const Forest& forest, const ForestRun& run, ui
         else
             high = middle;
     }
-    if (low == run.past_from) return NOWHERE;
+    if (low == run.past_from) return {NOWHERE, 0};
     ForestSegment s = forest.segments[low - 1];
-    return position - s.position < s.length ? s.row + (position - s.position) : NOWHERE;
+    uint32_t at = position - s.position;
+    if (at >= s.length) return {NOWHERE, 0};
+    return {s.row + at, s.length - at};
 }
+__device__ inline uint32_t locate(const Forest& forest, const ForestRun& run, uint32_t position) { return stretch_at(forest, run, position).row; }
 
 // Rows of one kind of history of a layer: the wave's, and the resident ones.
 struct Stores {

@@ -16,49 +16,9 @@
 //
 // A block: an item of up to 64 queries (rows of one span × heads that share a key-value head) over one segment. Four warps with 16 queries each; tiles
 // of keys and values come by asynchronous copies, row by row from where the path's segments lie, one tile ahead.
-#include "forest.cuh"
-#include "ptx.cuh"
+#include "forest_attention.cuh"
 
 constexpr int ATTENTION_THREADS = 128, QUERIES = 64;
-constexpr uint32_t DIRECT = 0xffffffffu;
-
-// What a block does, for one key-value head.
-struct AttentionItem {
-    uint32_t run;
-    uint32_t first_row; // of the wave
-    uint32_t rows;
-    uint32_t first_head; // of those that share a key-value head
-    uint32_t heads;
-    uint32_t segment; // of absolute positions
-    uint32_t part;    // first row of the parts that it writes, or DIRECT
-};
-
-struct AttentionParams {
-    const float* q;      // rows of the block of rows that is computed
-    const void* keys[2]; // the wave's, the resident ones
-    const void* values[2];
-    const float* sinks; // or null
-    const AttentionItem* items;
-    Forest forest;
-    void* out;
-    float* parts;           // [part rows, heads, v_head_dim]
-    float2* part_sums;      // [part rows, heads]: largest score · log2 e, and sum
-    uint64_t store_rows[2]; // of a head
-    uint32_t block_row;     // the first row of q and out
-    uint32_t q_stride;
-    uint32_t heads;
-    uint32_t kv_heads;
-    uint32_t head_dim;
-    uint32_t v_head_dim;
-    uint32_t window; // 0: all
-    float scale;
-    float softcap; // 0: none
-    uint32_t padding;
-};
-static_assert(sizeof(AttentionParams) == 168, "twin of params::Attention");
-
-// A sink beside scores, which are kept times log2 e; −∞ where there is none.
-__device__ __forceinline__ float sink_of(const float* sinks, uint32_t head) { return sinks ? sinks[head] * LOG2_E : -INFINITY; }
 
 template <class T, int D> __device__ void forest_attention(const AttentionParams& p) {
     // Of wide heads half as many: more would fit neither the registers nor the shared memory of sm_80.
@@ -71,26 +31,20 @@ template <class T, int D> __device__ void forest_attention(const AttentionParams
     uint32_t* where = reinterpret_cast<uint32_t*>(v_room + 2 * TILE); // [2, keys]
 
     int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
-    uint32_t kv = blockIdx.y;
     AttentionItem item = p.items[blockIdx.x];
-    ForestRun run = p.forest.runs[item.run];
-    uint32_t first_position = run.position + (item.first_row - run.first_row), end = first_position + item.rows;
-    uint32_t queries = item.rows * item.heads, first_head = kv * (p.heads / p.kv_heads) + item.first_head;
-
-    uint32_t from = item.segment * KEY_SEGMENT, to = min(from + KEY_SEGMENT, end);
-    if (p.window && first_position + 1 > p.window) from = max(from, first_position + 1 - p.window);
-    uint32_t tile = from / KEYS, tiles_end = (to + KEYS - 1) / KEYS;
+    AttentionReach at = reach_of<KEYS>(p, item);
+    uint32_t tile = at.tile;
 
     auto find = [&](uint32_t tile) {
         uint32_t position = tile * KEYS + threadIdx.x;
-        if (threadIdx.x < KEYS) where[tile % 2 * KEYS + threadIdx.x] = position < end ? locate(p.forest, run, position) : NOWHERE;
+        if (threadIdx.x < KEYS) where[tile % 2 * KEYS + threadIdx.x] = position < at.end ? locate(p.forest, at.run, position) : NOWHERE;
     };
     auto fetch = [&](uint32_t tile) {
         for (uint32_t i = threadIdx.x; i < KEYS * D_TILES; i += ATTENTION_THREADS) {
             int key = i / D_TILES, eighth = i % D_TILES;
             uint32_t row = where[tile % 2 * KEYS + key];
             int store = row != NOWHERE && (row & RESIDENT) ? 1 : 0;
-            uint64_t store_row = kv * p.store_rows[store] + (row & ~RESIDENT);
+            uint64_t store_row = at.kv * p.store_rows[store] + (row & ~RESIDENT);
             int to = int(tile % 2) * TILE + key * STRIDE + eighth * 8;
             auto copy = [&](T* room, const void* of, uint32_t width) {
                 bool there = row != NOWHERE && uint32_t(eighth) * 8 < width;
@@ -104,30 +58,30 @@ template <class T, int D> __device__ void forest_attention(const AttentionParams
     find(tile);
     for (int i = threadIdx.x; i < QUERIES * D; i += ATTENTION_THREADS) {
         uint32_t query = i / D, column = i % D;
-        bool there = query < queries && column < p.head_dim;
-        uint32_t row = item.first_row - p.block_row + query / item.heads, head = first_head + query % item.heads;
+        bool there = query < at.queries && column < p.head_dim;
+        uint32_t row = item.first_row - p.block_row + query / item.heads, head = at.first_head + query % item.heads;
         q_room[query * STRIDE + column] = narrow<T>(there ? p.q[uint64_t(row) * p.q_stride + head * p.head_dim + column] : 0.0f);
     }
     __syncthreads();
     fetch(tile);
     cp_async_commit();
-    if (tile + 1 < tiles_end) find(tile + 1);
+    if (tile + 1 < at.tiles_end) find(tile + 1);
 
     // Two queries a lane: rows lane / 4 and lane / 4 + 8 of the warp's sixteen.
     uint32_t position[2];
 #pragma unroll
-    for (int i = 0; i < 2; i++) position[i] = first_position + min(uint32_t(warp * 16 + i * 8 + lane / 4) / item.heads, item.rows - 1);
+    for (int i = 0; i < 2; i++) position[i] = at.first_position + min(uint32_t(warp * 16 + i * 8 + lane / 4) / item.heads, item.rows - 1);
     float largest[2] = {-INFINITY, -INFINITY}, sum[2] = {0.0f, 0.0f};
     float o[D_TILES][4] = {};
 
-    for (; tile < tiles_end; tile++) {
+    for (; tile < at.tiles_end; tile++) {
         // All have located the next tile, and are done with the one before this one, where the next one goes.
         __syncthreads();
-        if (tile + 1 < tiles_end) fetch(tile + 1);
+        if (tile + 1 < at.tiles_end) fetch(tile + 1);
         cp_async_commit();
         cp_async_wait<1>();
         __syncthreads();
-        if (tile + 2 < tiles_end) find(tile + 2);
+        if (tile + 2 < at.tiles_end) find(tile + 2);
         const T* k_tile = k_room + tile % 2 * TILE;
         const T* v_tile = v_room + tile % 2 * TILE;
 
@@ -202,32 +156,7 @@ template <class T, int D> __device__ void forest_attention(const AttentionParams
         total += __shfl_xor_sync(ALL_LANES, total, 1);
         total += __shfl_xor_sync(ALL_LANES, total, 2);
         uint32_t query = warp * 16 + i * 8 + lane / 4;
-        if (query >= queries) continue;
-        uint32_t head = first_head + query % item.heads;
-        if (item.part == DIRECT) {
-            // As the merge of one part.
-            float sink = sink_of(p.sinks, head), most = fmaxf(sink, largest[i]), factor = exp2_approx(largest[i] - most);
-            float all = fmaf(total, factor, exp2_approx(sink - most));
-            uint64_t row = item.first_row - p.block_row + query / item.heads;
-            T* out = static_cast<T*>(p.out) + (row * p.heads + head) * p.v_head_dim;
-#pragma unroll
-            for (int d = 0; d < D_TILES; d++)
-#pragma unroll
-                for (int j = 0; j < 2; j++) {
-                    uint32_t column = d * 8 + lane % 4 * 2 + j;
-                    if (column < p.v_head_dim) out[column] = narrow<T>(o[d][2 * i + j] * factor / all);
-                }
-        } else {
-            uint64_t part = uint64_t(item.part + query / item.heads) * p.heads + head;
-            if (lane % 4 == 0) p.part_sums[part] = {largest[i], total};
-#pragma unroll
-            for (int d = 0; d < D_TILES; d++)
-#pragma unroll
-                for (int j = 0; j < 2; j++) {
-                    uint32_t column = d * 8 + lane % 4 * 2 + j;
-                    if (column < p.v_head_dim) p.parts[part * p.v_head_dim + column] = o[d][2 * i + j];
-                }
-        }
+        if (query < at.queries) finish_query<T, D_TILES>(p, item, at.first_head, query, largest[i], total, [&](int d, int j) { return o[d][2 * i + j]; });
     }
 }
 

@@ -42,8 +42,8 @@ __device__ __forceinline__ bool wide_tiles(const TensorMap& x, uint32_t first_ro
             // The first round finds all stages empty.
             mbarrier_wait(empty + s, (step / WIDE_STAGES + 1) % 2);
             mbarrier_expect(full + s, WIDE_STAGE_BYTES);
-            copy_box(to, &x, column, first_row, full + s);
-            for (uint32_t half = 0; half < 2; half++) copy_box(to + (1 + half) * BOX_BYTES, &weight, column, w_row(step / chunks, half), full + s);
+            copy_box(to, &x, column, first_row, 0, full + s);
+            for (uint32_t half = 0; half < 2; half++) copy_box(to + (1 + half) * BOX_BYTES, &weight, column, w_row(step / chunks, half), 0, full + s);
         }
         return false;
     }
@@ -58,7 +58,7 @@ __device__ __forceinline__ bool wide_tiles(const TensorMap& x, uint32_t first_ro
             mbarrier_wait(full + s, step / WIDE_STAGES % 2);
             products_fence();
 #pragma unroll
-            for (int k = 0; k < WIDE_CHUNK; k += 16) product_64_256_16(c, operand_of(a, k), operand_of(b, k), chunk > 0 || k > 0, T{});
+            for (int k = 0; k < WIDE_CHUNK; k += 16) product(c, rows_of(a, k), rows_of(b, k), chunk > 0 || k > 0, T{});
             products_commit();
             // One group stays under way; what the one before it read is free.
             products_wait<1>();

@@ -1,10 +1,10 @@
-//! kernels/forest_attention.cu, over waves that the program's own forest gives.
+//! kernels/forest_attention.cu and forest_attention90.cu, over waves that the program's own forest gives.
 
 use super::{Launch, number};
-use emulation::{Memory, Schedule};
+use emulation::{Memory, Planes, Schedule};
 use half::{bf16, f16};
-use hilberg::backend::cuda::attention::{self, WIDTHS, shared_bytes};
-use hilberg::backend::cuda::{params, tables};
+use hilberg::backend::cuda::attention::{self, Target, WIDTHS};
+use hilberg::backend::cuda::{TensorMap, params, tables};
 use hilberg::forest::{Cut, Forest, Readout, Run, SpanId, Store, Wave, Waves};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -64,6 +64,9 @@ impl Half for f16 {
 /// What a row's queries, keys and values are drawn from: its path, and nothing else.
 type Path = u64;
 
+/// A path whose keys and values are no numbers.
+const STRANGE: Path = u64::MAX;
+
 /// Both stores as far as they are filled: the wave's rows, and the resident ones.
 #[derive(Default)]
 struct Stores {
@@ -106,7 +109,8 @@ impl Stores {
 
 /// A path's key (kind 1) or value (2) of a head, or its query (0).
 fn vector(path: Path, kind: usize, head: usize, head_dim: usize) -> Vec<f32> {
-    (0..head_dim).map(|i| number(path, (kind * 1000 + head) * 1000 + i)).collect()
+    let at = |i| if path == STRANGE { f32::INFINITY } else { number(path, (kind * 1000 + head) * 1000 + i) };
+    (0..head_dim).map(at).collect()
 }
 
 /// `[kv_heads, rows, width]`
@@ -116,9 +120,9 @@ fn store<T: Half>(shape: &Shape, paths: &[Path], kind: usize, width: usize) -> M
 }
 
 /// Attention of rows `block`, by the kernels: `[rows, heads · v_head_dim]`.
-fn attend<T: Half>(shape: &Shape, wave: &Wave, stores: &Stores, block: Range<usize>, schedule: Schedule) -> Vec<T> {
+fn attend<T: Half>(target: Target, shape: &Shape, wave: &Wave, stores: &Stores, block: Range<usize>, schedule: Schedule) -> Vec<T> {
     let Shape { heads, kv_heads, head_dim, v_head_dim, .. } = *shape;
-    let work = attention::work(wave, block.clone(), heads / kv_heads, shape.window);
+    let work = attention::work(wave, block.clone(), heads / kv_heads, shape.window, target.queries());
     let (runs, segments, ..) = tables::of(wave);
     // Other columns than the queries' are there, too.
     let q_stride = heads * head_dim + 8;
@@ -171,11 +175,20 @@ fn attend<T: Half>(shape: &Shape, wave: &Wave, stores: &Stores, block: Range<usi
         padding: 0,
     };
     let width = WIDTHS.into_iter().find(|w| *w >= head_dim.max(v_head_dim)).unwrap();
-    let names = [format!("forest_attention_{}_{width}", T::NAME), format!("attention_merge_{}", T::NAME)];
-    let first: Launch = (&names[0], [work.items.len() as u32, kv_heads as u32, 1], 128, shared_bytes(width));
+    let names = [target.kernel(T::NAME, width), format!("attention_merge_{}", T::NAME)];
+    let first: Launch = (&names[0], [work.items.len() as u32, kv_heads as u32, 1], target.threads() as u32, target.shared_bytes(width));
+    let maps = |of: [u64; 2], columns: usize| {
+        let map = |address, rows| {
+            let (sizes, strides) = ([columns, rows, kv_heads], [columns, rows * columns]);
+            TensorMap(Planes { address, sizes, strides, of_box: Target::Sm90.of_box(width) }.map())
+        };
+        [map(of[0], stores.wave.len()), map(of[1], stores.resident.len())]
+    };
+    let (keys, values) = (maps(attend.keys, head_dim), maps(attend.values, v_head_dim));
+    let attend90 = params::Attention90 { keys, values, attention: attend, block_end: block.end as u32, padding: [0; 21] };
     let most = work.merges.iter().map(|m| m.rows).max().unwrap_or(0);
     let second: Launch = (&names[1], [work.merges.len() as u32, most, heads as u32], 128, 0);
-    let mut launches = vec![(first, bytemuck::bytes_of(&attend))];
+    let mut launches = vec![(first, if target == Target::Sm90 { bytemuck::bytes_of(&attend90) } else { bytemuck::bytes_of(&attend) })];
     if most > 0 {
         launches.push((second, bytemuck::bytes_of(&merge)));
     }
@@ -200,7 +213,7 @@ fn oracle<T: Half>(shape: &Shape, sink: Option<f32>, q: &[f32], keys: &[Vec<f32>
 }
 
 /// Holds every row of every wave against float64, under every schedule.
-fn check<T: Half>(shape: &Shape, forest: &Forest, rows: usize, block: usize, schedules: &[Schedule]) {
+fn check<T: Half>(target: Target, shape: &Shape, forest: &Forest, rows: usize, block: usize, schedules: &[Schedule]) {
     let mut readout = Readout::new();
     for span in 0..forest.spans().len() {
         let n = forest.tokens(SpanId(span as u32)).len() as u32;
@@ -212,9 +225,9 @@ fn check<T: Half>(shape: &Shape, forest: &Forest, rows: usize, block: usize, sch
         let n = wave.tokens.len();
         for start in (0..n).step_by(block) {
             let block = start..n.min(start + block);
-            let got = attend::<T>(shape, &wave, &stores, block.clone(), schedules[0]);
+            let got = attend::<T>(target, shape, &wave, &stores, block.clone(), schedules[0]);
             for &schedule in &schedules[1..] {
-                assert_eq!(attend::<T>(shape, &wave, &stores, block.clone(), schedule), got, "{schedule:?}");
+                assert_eq!(attend::<T>(target, shape, &wave, &stores, block.clone(), schedule), got, "{schedule:?}");
             }
             for row in block.clone() {
                 let run = wave.runs.iter().find(|r| r.rows.contains(&(row as u32))).unwrap();
@@ -264,46 +277,52 @@ fn forest() -> Forest {
     f
 }
 
-#[test]
-fn every_schedule_gives_the_same_bits_near_to_float64() {
-    check::<bf16>(&PLAIN, &forest(), 4096, 4096, &Schedule::ALL);
-    check::<f16>(&PLAIN, &forest(), 4096, 100, &Schedule::ALL[..2]);
+/// A test on either target.
+macro_rules! on_both {
+    ($($name:ident)*) => {
+        mod on_sm_80 { $(#[test] fn $name() { super::$name(super::Target::Sm80); })* }
+        mod on_sm_90a { $(#[test] fn $name() { super::$name(super::Target::Sm90); })* }
+    };
+}
+on_both! {
+    every_schedule_gives_the_same_bits_near_to_float64 shapes_of_heads widths_of_values sinks sinks_by_hand many_tiles resident_pasts strangers_are_not_touched a_path_alone_and_in_company
 }
 
-#[test]
-fn shapes_of_heads() {
+fn every_schedule_gives_the_same_bits_near_to_float64(target: Target) {
+    check::<bf16>(target, &PLAIN, &forest(), 4096, 4096, &Schedule::ALL);
+    check::<f16>(target, &PLAIN, &forest(), 4096, 100, &Schedule::ALL[..2]);
+}
+
+fn shapes_of_heads(target: Target) {
     let some = &Schedule::ALL[..1];
     let same = |heads, kv_heads, width| Shape { heads, kv_heads, head_dim: width, v_head_dim: width, ..PLAIN };
-    check::<bf16>(&Shape { scale: 0.5, ..same(6, 2, 128) }, &forest(), 4096, 4096, some);
-    check::<f16>(&Shape { softcap: 5.0, scale: 0.3, ..same(3, 3, 80) }, &forest(), 4096, 77, some);
-    check::<bf16>(&Shape { softcap: 50.0, scale: 0.0625, ..same(2, 1, 256) }, &forest(), 4096, 4096, some);
-    check::<f16>(&Shape { window: Some(70), scale: 0.1, ..same(2, 2, 168) }, &forest(), 100, 70, some);
-    check::<bf16>(&Shape { window: Some(33), scale: 1.0, ..same(4, 1, 40) }, &forest(), 4096, 4096, some);
-    check::<bf16>(&Shape { scale: 1.0, ..same(71, 1, 8) }, &forest(), 4096, 4096, &Schedule::ALL[1..2]);
+    check::<bf16>(target, &Shape { scale: 0.5, ..same(6, 2, 128) }, &forest(), 4096, 4096, some);
+    check::<f16>(target, &Shape { softcap: 5.0, scale: 0.3, ..same(3, 3, 80) }, &forest(), 4096, 77, some);
+    check::<bf16>(target, &Shape { softcap: 50.0, scale: 0.0625, ..same(2, 1, 256) }, &forest(), 4096, 4096, some);
+    check::<f16>(target, &Shape { window: Some(70), scale: 0.1, ..same(2, 2, 168) }, &forest(), 100, 70, some);
+    check::<bf16>(target, &Shape { window: Some(33), scale: 1.0, ..same(4, 1, 40) }, &forest(), 4096, 4096, some);
+    check::<bf16>(target, &Shape { scale: 1.0, ..same(71, 1, 8) }, &forest(), 4096, 4096, &Schedule::ALL[1..2]);
 }
 
 /// Values narrower and wider than queries and keys: multi-head latent attention's 192 and 128, and others.
-#[test]
-fn widths_of_values() {
+fn widths_of_values(target: Target) {
     let some = &Schedule::ALL[3..];
     let of = |head_dim, v_head_dim| Shape { head_dim, v_head_dim, ..PLAIN };
-    check::<bf16>(&of(192, 128), &forest(), 4096, 4096, some);
-    check::<f16>(&of(64, 96), &forest(), 64, 50, some);
-    check::<bf16>(&Shape { heads: 3, kv_heads: 3, sinks: &[0.5, -1.0, 2.0], ..of(8, 72) }, &forest(), 4096, 4096, some);
+    check::<bf16>(target, &of(192, 128), &forest(), 4096, 4096, some);
+    check::<f16>(target, &of(64, 96), &forest(), 64, 50, some);
+    check::<bf16>(target, &Shape { heads: 3, kv_heads: 3, sinks: &[0.5, -1.0, 2.0], ..of(8, 72) }, &forest(), 4096, 4096, some);
 }
 
 /// Sinks that no row notices, that are as large as scores, and that leave next to nothing of the values; scores here are within ±8.
-#[test]
-fn sinks() {
+fn sinks(target: Target) {
     const SINKS: &[f32] = &[f32::NEG_INFINITY, -8.0, 0.0, 3.0, 30.0];
     let shape = Shape { heads: 5, kv_heads: 1, sinks: SINKS, ..PLAIN };
-    check::<bf16>(&shape, &forest(), 4096, 4096, &Schedule::ALL[1..3]);
-    check::<f16>(&Shape { heads: 6, kv_heads: 3, window: Some(40), softcap: 2.0, ..shape }, &forest(), 100, 70, &Schedule::ALL[..1]);
+    check::<bf16>(target, &shape, &forest(), 4096, 4096, &Schedule::ALL[1..3]);
+    check::<f16>(target, &Shape { heads: 6, kv_heads: 3, window: Some(40), softcap: 2.0, ..shape }, &forest(), 100, 70, &Schedule::ALL[..1]);
 }
 
 /// By hand: a sink takes its part of the softmax and nothing else. Over a first token, whose own weight would be 1, it leaves 1 / (1 + e^(sink − score)).
-#[test]
-fn sinks_by_hand() {
+fn sinks_by_hand(target: Target) {
     let mut f = Forest::new();
     let root = f.root(&tokens(70, 0)).unwrap();
     let mut readout = Readout::new();
@@ -311,7 +330,7 @@ fn sinks_by_hand() {
     let wave = Waves::plan(&f, &readout, Cut { rows: 100, reach: None, grain: None }).remove(0);
     let mut stores = Stores::default();
     stores.enter(&wave);
-    let attend = |shape: &Shape| attend::<bf16>(shape, &wave, &stores, 0..wave.tokens.len(), Schedule::ALL[0]);
+    let attend = |shape: &Shape| attend::<bf16>(target, shape, &wave, &stores, 0..wave.tokens.len(), Schedule::ALL[0]);
     let without = attend(&PLAIN);
     assert_eq!(attend(&Shape { sinks: &[f32::NEG_INFINITY], ..PLAIN }), without, "a sink of −∞ is none");
     assert!(attend(&Shape { sinks: &[1e30], ..PLAIN }).iter().all(|v| v.wide() == 0.0), "beside a sink of 10³⁰ nothing has weight");
@@ -329,16 +348,58 @@ fn sinks_by_hand() {
     }
 }
 
+/// So many tiles that stages are used again, by boxes and by rows that are gathered.
+fn many_tiles(target: Target) {
+    let mut forest = Forest::new();
+    let trunk = forest.root(&tokens(280, 0)).unwrap();
+    forest.branch(trunk, 270, &tokens(3, 1)).unwrap();
+    check::<bf16>(target, &Shape { heads: 1, head_dim: 136, v_head_dim: 136, ..PLAIN }, &forest, 4096, 4096, &[Schedule::ALL[0], Schedule::ALL[5]]);
+}
+
 /// Trees that are cut go on over the resident store.
-#[test]
-fn resident_pasts() {
-    check::<bf16>(&PLAIN, &forest(), 64, 64, &Schedule::ALL[..1]);
-    check::<bf16>(&Shape { window: Some(40), ..PLAIN }, &forest(), 50, 20, &Schedule::ALL[..1]);
+fn resident_pasts(target: Target) {
+    check::<bf16>(target, &PLAIN, &forest(), 64, 64, &Schedule::ALL[..1]);
+    check::<bf16>(target, &Shape { window: Some(40), ..PLAIN }, &forest(), 50, 20, &Schedule::ALL[..1]);
+}
+
+/// Rows of other paths may hold anything: the bits of a run's rows are the same where all other rows are infinite.
+fn strangers_are_not_touched(target: Target) {
+    for (shape, rows) in [(PLAIN, 4096), (Shape { head_dim: 136, v_head_dim: 144, ..PLAIN }, 100)] {
+        let (forest, mut readout) = (forest(), Readout::new());
+        for span in 0..forest.spans().len() {
+            let n = forest.tokens(SpanId(span as u32)).len() as u32;
+            readout.sum(&forest, SpanId(span as u32), n - 1..n).unwrap();
+        }
+        let mut stores = Stores::default();
+        for wave in Waves::plan(&forest, &readout, Cut { rows, reach: None, grain: None }) {
+            stores.enter(&wave);
+            for run in &wave.runs {
+                let mut seen = Stores { wave: vec![STRANGE; stores.wave.len()], resident: vec![STRANGE; stores.resident.len()] };
+                let past = &wave.segments[run.past.start as usize..run.past.end as usize];
+                let own = past.iter().map(|s| (s.store, s.row..s.row + s.len)).chain([(Store::Wave, run.rows.clone())]);
+                for (store, rows) in own {
+                    let (to, from) = if store == Store::Wave { (&mut seen.wave, &stores.wave) } else { (&mut seen.resident, &stores.resident) };
+                    let rows = rows.start as usize..rows.end as usize;
+                    to[rows.clone()].copy_from_slice(&from[rows]);
+                }
+                let block = run.rows.start as usize..run.rows.end as usize;
+                let [got, want] = [&seen, &stores].map(|s| attend::<bf16>(target, &shape, &wave, s, block.clone(), Schedule::ALL[1]));
+                assert_eq!(got, want, "rows {block:?}");
+                // Were the rest of a run's block not there yet, it would not matter either.
+                let half = block.start..block.end.min(block.start + 40);
+                seen.wave[half.end..block.end].fill(STRANGE);
+                assert_eq!(
+                    attend::<bf16>(target, &shape, &wave, &seen, half.clone(), Schedule::ALL[1])[..],
+                    want[..half.len() * shape.heads * shape.v_head_dim]
+                );
+            }
+            stores.leave(&wave);
+        }
+    }
 }
 
 /// Rows alone and in company, in whichever wave and block: the same bits, pasts of several segments among them.
-#[test]
-fn a_path_alone_and_in_company() {
+fn a_path_alone_and_in_company(target: Target) {
     // One head without a sink, one with.
     let shape = &Shape { head_dim: 16, v_head_dim: 24, sinks: &[f32::NEG_INFINITY, 4.0], ..PLAIN };
     let width = shape.heads * shape.v_head_dim;
@@ -369,7 +430,7 @@ fn a_path_alone_and_in_company() {
                 if wave.positions[block.clone()].iter().all(|p| *p < 2030) {
                     continue;
                 }
-                let got = attend::<bf16>(shape, &wave, &stores, block.clone(), Schedule::ALL[1]);
+                let got = attend::<bf16>(target, shape, &wave, &stores, block.clone(), Schedule::ALL[1]);
                 for (i, row) in block.enumerate().filter(|&(_, row)| wave.positions[row] >= 2030) {
                     found.insert(stores.wave[row], got[i * width..(i + 1) * width].to_vec());
                 }

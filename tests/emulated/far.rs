@@ -6,7 +6,7 @@ use bytemuck::{Pod, bytes_of, cast_slice};
 use emulation::{Memory, Schedule, launch_some};
 use half::bf16;
 use hilberg::backend::cuda::TensorMap;
-use hilberg::backend::cuda::attention::shared_bytes;
+use hilberg::backend::cuda::attention::Target;
 use hilberg::backend::cuda::params::{self, AttentionItem, AttentionMerge};
 use hilberg::backend::cuda::tables::{self, ForestRun, ForestSegment, KeptRows, RESIDENT};
 use std::ops::Range;
@@ -222,27 +222,26 @@ fn stores() {
     });
 }
 
-/// Three rows at positions 4 to 6, whose past of four rows is resident; queries, both stores and the result lie far in.
-fn attention<T: Number>(by_tensor_cores: bool) {
-    const PAST: usize = 4;
-    let kernel = if by_tensor_cores { format!("forest_attention_{}_64", T::NAME) } else { format!("attention_{0}_{0}", T::NAME) };
+/// Three rows whose past is resident; queries, both stores and the result lie far in.
+fn attention<T: Number>(past: usize, target: Option<Target>) {
+    let kernel = target.map_or(format!("attention_{0}_{0}", T::NAME), |target| target.kernel(T::NAME, DIM));
     let width = HEADS * DIM;
     same(&kernel, WIDTH, 1, |row| {
-        let (rows, kept_rows) = (row + ROWS, row + 1 + PAST);
+        let (rows, kept_rows) = (row + ROWS, row + 1 + past);
         let q = holding(rows * (width + 8), row * (width + 8), &numbers(1, ROWS * (width + 8)));
         let wave = |seed| store(rows, row, &some::<T>(seed, HEADS * ROWS * DIM));
-        let resident = |seed| store(kept_rows, row + 1, &some::<T>(seed, HEADS * PAST * DIM));
+        let resident = |seed| store(kept_rows, row + 1, &some::<T>(seed, HEADS * past * DIM));
         let (keys, values) = ([wave(2), resident(3)], [wave(4), resident(5)]);
         let of = |stores: &[Memory; 2]| stores.each_ref().map(Memory::address);
-        let (first_row, end_row, position) = (row as u32, rows as u32, PAST as u32);
+        let (first_row, end_row, position) = (row as u32, rows as u32, past as u32);
         let runs = holding(1, 0, &[ForestRun { first_row, end_row, position, past_from: 0, past_to: 1, state: 0, saves_from: 0, saves_to: 0 }]);
-        let segments = holding(1, 0, &[ForestSegment { row: (row as u32 + 1) | RESIDENT, position: 0, length: PAST as u32 }]);
+        let segments = holding(1, 0, &[ForestSegment { row: (row as u32 + 1) | RESIDENT, position: 0, length: past as u32 }]);
         // All rows are of run 0.
         let run_of_row = Memory::new(4 * rows);
         let forest = tables::Forest { runs: runs.address(), segments: segments.address(), saves: 0, run_of_row: run_of_row.address() };
         let (sinks, out) = (holding(HEADS, 0, &numbers(6, HEADS)), Memory::new(rows * width * size_of::<T>()));
         let (store_rows, q_stride, heads, head_dim) = ([rows as u64, kept_rows as u64], (width + 8) as u32, HEADS as u32, DIM as u32);
-        if by_tensor_cores {
+        if let Some(target) = target {
             let items = holding(1, 0, &[AttentionItem { run: 0, first_row, rows: ROWS as u32, first_head: 0, heads: 1, segment: 0, part: u32::MAX }]);
             let p = params::Attention {
                 q: q.address(),
@@ -266,7 +265,14 @@ fn attention<T: Number>(by_tensor_cores: bool) {
                 softcap: 0.0,
                 padding: 0,
             };
-            run(&kernel, [1, HEADS, 1], [0..1, 0..HEADS, 0..1], 128, shared_bytes(DIM), bytes_of(&p));
+            let map = |address, rows| {
+                let (sizes, strides) = ([DIM, rows, HEADS], [DIM, rows * DIM]);
+                TensorMap(emulation::Planes { address, sizes, strides, of_box: target.of_box(DIM) }.map())
+            };
+            let maps = |of: [u64; 2]| [map(of[0], rows), map(of[1], kept_rows)];
+            let wide = params::Attention90 { keys: maps(p.keys), values: maps(p.values), attention: p, block_end: end_row, padding: [0; 21] };
+            let params = if target == Target::Sm90 { bytes_of(&wide) } else { bytes_of(&p) };
+            run(&kernel, [1, HEADS, 1], [0..1, 0..HEADS, 0..1], target.threads() as u32, target.shared_bytes(DIM), params);
         } else {
             let p = params::PlainAttention {
                 forest,
@@ -295,9 +301,11 @@ fn attention<T: Number>(by_tensor_cores: bool) {
 
 #[test]
 fn attentions() {
-    attention::<f32>(false);
-    attention::<bf16>(false);
-    attention::<bf16>(true);
+    attention::<f32>(4, None);
+    attention::<bf16>(4, None);
+    attention::<bf16>(4, Some(Target::Sm80));
+    // A tile of positions that comes as boxes, and rows that are gathered.
+    attention::<bf16>(130, Some(Target::Sm90));
     same("attention_merge_bf16", WIDTH, 1, |row| {
         let n = 2 * ROWS * HEADS;
         let (parts, sums) = (holding(n * DIM, 0, &numbers(1, n * DIM)), holding(2 * n, 0, &numbers(2, 2 * n)));

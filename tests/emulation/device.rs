@@ -1,7 +1,7 @@
 //! Devices of the CUDA backend for the tests of kernels, models and engine: the emulator, and a GPU where there is one.
 
 use emulation::{Memory, Schedule};
-use hilberg::backend::cuda::{Cuda, Device, Fill, Gpu, LibraryProduct, Run, TensorMap};
+use hilberg::backend::cuda::{Cuda, Device, Fill, Gpu, LibraryProduct, Planes, Run, TensorMap};
 use hilberg::tensor::Dtype;
 use hilberg::{Error, Result};
 use std::sync::{Arc, Mutex};
@@ -185,8 +185,9 @@ impl Device for Emulated {
         Ok(())
     }
 
-    fn tensor_map(&self, address: u64, columns: usize, rows: usize, stride: usize) -> Result<Option<TensorMap>> {
-        Ok(self.hopper.then(|| TensorMap(emulation::tensor_map(address, columns, rows, stride))))
+    fn tensor_map(&self, of: Planes) -> Result<Option<TensorMap>> {
+        let Planes { address, sizes, strides, of_box } = of;
+        Ok(self.hopper.then(|| TensorMap(emulation::Planes { address, sizes, strides, of_box }.map())))
     }
 
     unsafe fn launch(&self, kernel: &str, grid: [usize; 3], threads: usize, shared: usize, params: &[u8]) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Attention: how its work is cut into items, each a thread block's, and which kernel does it.
 
-use super::device::Device;
+use super::device::{Device, Planes, TensorMap};
 use super::mat::Mat;
 use super::params::{self, AttentionItem, AttentionMerge};
 use super::tables::{Tables, sent};
@@ -11,8 +11,6 @@ use crate::forest::Wave;
 use crate::tensor::Dtype;
 use std::ops::Range;
 
-/// Queries of an item: rows × heads that share a key-value head.
-const QUERIES: u32 = 64;
 /// Positions of a segment; the past of a row beyond one is attended to in parts, which are merged in order.
 pub const SEGMENT: u32 = 2048;
 /// Items write `out` themselves.
@@ -33,10 +31,10 @@ pub struct Work {
     pub part_rows: u32,
 }
 
-/// The work of rows `block` of a wave where `group` query heads share a key-value head.
-pub fn work(wave: &Wave, block: Range<usize>, group: usize, window: Option<usize>) -> Work {
+/// The work of rows `block` of a wave where `group` query heads share a key-value head, in items of up to `queries` rows × heads that share one.
+pub fn work(wave: &Wave, block: Range<usize>, group: usize, window: Option<usize>, queries: u32) -> Work {
     let group = group as u32;
-    let (rows_at_once, heads_at_once) = ((QUERIES / group).max(1), group.min(QUERIES));
+    let (rows_at_once, heads_at_once) = ((queries / group).max(1), group.min(queries));
     let block = block.start as u32..block.end as u32;
     let mut work = Work::default();
     let mut keys = Vec::new();
@@ -71,13 +69,64 @@ pub fn work(wave: &Wave, block: Range<usize>, group: usize, window: Option<usize
     work
 }
 
-/// Widths of the heads that `forest_attention_T_D` is compiled for; of queries and keys, and of values, the wider decides.
+/// Widths of the heads that the kernels are compiled for; of queries and keys, and of values, the wider decides.
 pub const WIDTHS: [usize; 5] = [64, 96, 128, 192, 256];
 
-/// Bytes of shared memory of `forest_attention_T_D`: queries, and two tiles of keys and of values, in rows of 16 bytes more than a head; where two tiles' rows lie.
-pub fn shared_bytes(width: usize) -> usize {
-    let keys = if width > 128 { 32 } else { 64 };
-    (QUERIES as usize + 4 * keys) * (width + 8) * 2 + 2 * keys * 4
+/// Which kernels attend by tensor cores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Those of `kernels/forest_attention.cu`.
+    Sm80,
+    /// Those of `kernels/forest_attention90.cu`.
+    Sm90,
+}
+
+impl Target {
+    /// Most queries of an item.
+    pub fn queries(self) -> u32 {
+        match self {
+            Target::Sm80 => 64,
+            Target::Sm90 => 128,
+        }
+    }
+
+    /// Threads of a block.
+    pub fn threads(self) -> usize {
+        match self {
+            Target::Sm80 => 128,
+            Target::Sm90 => 384,
+        }
+    }
+
+    /// Positions of a tile.
+    fn keys(self, width: usize) -> usize {
+        let keys = if width > 128 { 32 } else { 64 };
+        match self {
+            Target::Sm80 => keys,
+            Target::Sm90 => 2 * keys,
+        }
+    }
+
+    /// Columns and rows of a box of keys or values.
+    pub fn of_box(self, width: usize) -> [usize; 2] {
+        [if width.is_multiple_of(64) { 64 } else { 32 }, self.keys(width)]
+    }
+
+    /// Bytes of shared memory: queries, two tiles of keys and two of values; and of sm_80, whose rows have 16 bytes more than a head, where two tiles' rows lie, of sm_90a eight barriers
+    /// and where one tile's rows lie.
+    pub fn shared_bytes(self, width: usize) -> usize {
+        let (queries, keys) = (self.queries() as usize, self.keys(width));
+        match self {
+            Target::Sm80 => (queries + 4 * keys) * (width + 8) * 2 + 2 * keys * 4,
+            Target::Sm90 => (queries + 4 * keys) * width * 2 + 8 * 8 + keys * 4,
+        }
+    }
+
+    /// The kernel for operands of this name and heads of this width.
+    pub fn kernel(self, operands: &str, width: usize) -> String {
+        let suffix = if self == Target::Sm90 { "_90" } else { "" };
+        format!("forest_attention_{operands}_{width}{suffix}")
+    }
 }
 
 /// Work of some rows of a block, on a device.
@@ -88,15 +137,18 @@ pub(super) struct Sent<D: Device> {
 }
 
 /// What decides a block's work: as [`launches`] has it.
-pub(super) type PlanKey = (Range<usize>, usize, Option<usize>, usize);
+pub(super) type PlanKey = (Range<usize>, usize, Option<usize>, u32, usize);
+
+/// Maps of a wave's store and of the resident one: of keys, and of values.
+type Maps = [[TensorMap; 2]; 2];
 
 /// The work of a block, in as many launches as it takes for each to have at most `part_rows` of parts, unless one row has more.
-fn launches(wave: &Wave, block: Range<usize>, group: usize, window: Option<usize>, part_rows: usize) -> Vec<Work> {
+fn launches(wave: &Wave, block: Range<usize>, group: usize, window: Option<usize>, queries: u32, part_rows: usize) -> Vec<Work> {
     let (mut all, mut first) = (Vec::new(), block.start);
     while first < block.end {
         let mut end = block.end;
         let of = loop {
-            let of = work(wave, first..end, group, window);
+            let of = work(wave, first..end, group, window, queries);
             if of.part_rows as usize <= part_rows || end == first + 1 {
                 break of;
             }
@@ -168,6 +220,18 @@ impl<D: Device> Cuda<D> {
         self.launch(&kernel, [(block.len() * op.heads).div_ceil(4), 1, 1], 128, 0, &params)
     }
 
+    /// Maps of both stores, where the device has kernels that take them.
+    fn maps_of_stores(&self, op: &AttentionOp<Mat<D>>, width: usize, keys: &History<Mat<D>>, values: &History<Mat<D>>) -> Result<Option<Maps>> {
+        let map = |mat: &Mat<D>, columns: usize| {
+            // An empty store has a map like any other, from which nothing is copied.
+            let rows = (mat.rows / op.kv_heads).max(1);
+            let (sizes, strides) = ([columns, rows, op.kv_heads], [columns, rows * columns]);
+            self.device.tensor_map(Planes { address: self.at(mat, 0, 0), sizes, strides, of_box: Target::Sm90.of_box(width) })
+        };
+        let both = |of: &History<Mat<D>>, columns| Ok(map(of.wave, columns)?.zip(map(of.resident, columns)?).map(<[TensorMap; 2]>::from));
+        Ok(both(keys, op.head_dim)?.zip(both(values, op.v_head_dim)?).map(Maps::from))
+    }
+
     fn by_tensor_cores(
         &self,
         op: &AttentionOp<Mat<D>>,
@@ -180,9 +244,12 @@ impl<D: Device> Cuda<D> {
         out: &mut Mat<D>,
     ) -> Result<()> {
         let name = out.dtype.name();
+        // Of queries, kernels of sm_90a read four numbers at a time.
+        let maps = if qkv.cols.is_multiple_of(4) { self.maps_of_stores(op, width, keys, values)? } else { None };
+        let target = if maps.is_some() { Target::Sm90 } else { Target::Sm80 };
         let (group, part_rows) = (op.heads / op.kv_heads, PART_BYTES / (op.heads * (op.v_head_dim + 2) * 4));
-        let plan = on.tables.plans.get(&(block.clone(), group, op.window, part_rows), || {
-            let all = launches(on.wave, block.clone(), group, op.window, part_rows).into_iter();
+        let plan = on.tables.plans.get(&(block.clone(), group, op.window, target.queries(), part_rows), || {
+            let all = launches(on.wave, block.clone(), group, op.window, target.queries(), part_rows).into_iter();
             all.map(|of| Ok(Sent { items: sent(&self.device, &of.items)?, merges: sent(&self.device, &of.merges)?, of })).collect()
         })?;
         for Sent { items, merges, of: Work { items: all, merges: merged, part_rows } } in plan.iter() {
@@ -210,7 +277,14 @@ impl<D: Device> Cuda<D> {
                 softcap: op.softcap.unwrap_or(0.0),
                 padding: 0,
             };
-            self.launch(&format!("forest_attention_{name}_{width}"), [all.len(), op.kv_heads, 1], 128, shared_bytes(width), &params)?;
+            let (kernel, grid, threads, shared) = (target.kernel(name, width), [all.len(), op.kv_heads, 1], target.threads(), target.shared_bytes(width));
+            match maps {
+                Some([keys, values]) => {
+                    let params = params::Attention90 { keys, values, attention: params, block_end: block.end as u32, padding: [0; 21] };
+                    self.launch(&kernel, grid, threads, shared, &params)?;
+                }
+                None => self.launch(&kernel, grid, threads, shared, &params)?,
+            }
             let merge = params::AttentionMergeAll {
                 merges: self.device.address(merges),
                 parts: self.device.address(&parts),
@@ -249,13 +323,18 @@ mod tests {
 
     /// Every row, head and segment within sight is one item's, and every row of several segments is merged once, whatever the launches.
     fn check(runs: &[(u32, u32)], block: Range<usize>, group: usize, window: Option<usize>, most: usize) -> Vec<Work> {
+        check_items(runs, block.clone(), group, window, most, Target::Sm90.queries());
+        check_items(runs, block, group, window, most, Target::Sm80.queries())
+    }
+
+    fn check_items(runs: &[(u32, u32)], block: Range<usize>, group: usize, window: Option<usize>, most: usize, queries: u32) -> Vec<Work> {
         let wave = wave(runs);
-        let all = launches(&wave, block.clone(), group, window, most);
+        let all = launches(&wave, block.clone(), group, window, queries, most);
         let mut seen = std::collections::BTreeSet::new();
         for work in &all {
             let mut part_rows = std::collections::BTreeSet::new();
             for item in &work.items {
-                assert!(item.rows * item.heads <= QUERIES && item.heads > 0 && item.rows > 0);
+                assert!(item.rows * item.heads <= queries && item.heads > 0 && item.rows > 0);
                 for (row, head) in (0..item.rows).flat_map(|r| (0..item.heads).map(move |h| (item.first_row + r, item.first_head + h))) {
                     assert!(seen.insert((row, head, item.segment)), "row {row}, head {head} twice");
                     assert!(item.part == DIRECT || part_rows.insert((item.part + row - item.first_row, head)));

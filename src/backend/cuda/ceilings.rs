@@ -1,6 +1,6 @@
 //! Loops of one kind of instruction, and a copy: what `hilberg bench` measures a device's rates by. The kernels are those of `kernels/ceilings.cu`.
 
-use super::device::Device;
+use super::device::{Device, Planes};
 use super::params;
 use super::twin::Cuda;
 use crate::error::Result;
@@ -71,7 +71,9 @@ impl<D: Device> Cuda<D> {
             Instruction::Fma | Instruction::Exp2 => true,
             Instruction::Mma => self.precision != Dtype::F32,
             // Who copies boxes has warpgroups.
-            Instruction::Wide => self.precision != Dtype::F32 && self.device.tensor_map(self.device.address(&self.device.allocate(16)?), 8, 1, 8)?.is_some(),
+            Instruction::Wide => {
+                self.precision != Dtype::F32 && self.device.tensor_map(Planes::rows(self.device.address(&self.device.allocate(16)?), 8, 1, 8))?.is_some()
+            }
         })
     }
 

@@ -4,10 +4,30 @@ use super::library::{LibraryProduct, Run};
 use crate::error::{Error, Result};
 use std::ops::Range;
 
-/// What a kernel of sm_90a copies boxes from: rows of 16-bit numbers, as the device encodes them.
+/// What a kernel of sm_90a copies boxes from: [`Planes`], as the device encodes them.
 #[repr(C, align(128))]
 #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct TensorMap(pub [u64; 16]);
+
+/// Planes of rows of 16-bit numbers in a device's memory, and the boxes that kernels copy of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Planes {
+    /// Of the first number; a multiple of 16.
+    pub address: u64,
+    /// Numbers of a row, rows of a plane, planes.
+    pub sizes: [usize; 3],
+    /// Numbers from one row to the next, and from one plane to the next: multiples of 8.
+    pub strides: [usize; 2],
+    /// Columns and rows of a box. A row of 64 columns has the swizzle of 128 bytes, one of 32 that of 64.
+    pub of_box: [usize; 2],
+}
+
+impl Planes {
+    /// One plane, in boxes of 64 × 128.
+    pub fn rows(address: u64, columns: usize, rows: usize, stride: usize) -> Self {
+        Planes { address, sizes: [columns, rows, 1], strides: [stride, rows * stride], of_box: [64, 128] }
+    }
+}
 
 /// Writes these rows' bytes.
 pub type Fill<'a> = dyn Fn(Range<usize>, &mut [u8]) + Sync + 'a;
@@ -55,12 +75,12 @@ pub trait Device: Send + Sync {
     /// The device fails.
     fn download(&self, memory: &Self::Memory, at: usize, bytes: &mut [u8]) -> Result<()>;
 
-    /// A map of `rows` rows of `columns` 16-bit numbers, `stride` numbers apart, from an address that is a multiple of 16; `None` where the device has no kernels of sm_90a.
+    /// Their map; `None` where the device has no kernels of sm_90a.
     ///
     /// # Errors
     /// The device cannot encode it.
-    fn tensor_map(&self, address: u64, columns: usize, rows: usize, stride: usize) -> Result<Option<TensorMap>> {
-        let _ = (address, columns, rows, stride);
+    fn tensor_map(&self, of: Planes) -> Result<Option<TensorMap>> {
+        let _ = of;
         Ok(None)
     }
 

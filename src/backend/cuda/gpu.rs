@@ -5,7 +5,7 @@
 //! their own, beside the work.
 
 use super::BINARIES;
-use super::device::{Device, Fill, TensorMap};
+use super::device::{Device, Fill, Planes, TensorMap};
 use super::driver::{Absent, devices};
 use super::library::{self, LibraryProduct, Run};
 use crate::error::{Error, OneLine, Result, caught};
@@ -155,7 +155,7 @@ impl Gpu {
             gpu.download(&memory, 0, &mut back[0])?;
             gpu.download(&brought, 0, &mut back[1])?;
             gpu.held.kernel("head_combine", USUAL_SHARED + 1)?;
-            gpu.tensor_map(gpu.address(&gpu.allocate(16)?), 8, 1, 8)?;
+            gpu.tensor_map(Planes::rows(gpu.address(&gpu.allocate(16)?), 8, 1, 8))?;
             if back == [[1, 2, 3, 4], [5, 6, 7, 8]] { Ok(gpu) } else { Err(Error::input(format!("cuda:{ordinal} gives other bytes back than it was given"))) }
         });
         tried.map_err(|why| absent(&Absent::Fails(why)))?
@@ -402,28 +402,32 @@ impl Device for Gpu {
         }
     }
 
-    fn tensor_map(&self, address: u64, columns: usize, rows: usize, stride: usize) -> Result<Option<TensorMap>> {
+    fn tensor_map(&self, of: Planes) -> Result<Option<TensorMap>> {
         if !self.held.hopper {
             return Ok(None);
         }
         self.held.enter()?;
         let mut map = sys::CUtensorMap { opaque: [0; 16] };
-        let (sizes, strides) = ([columns as u64, rows as u64], [2 * stride as u64]);
-        // As copy_box of kernels/ptx90.cuh has it.
-        let (boxes, steps) = ([64u32, 128], [1u32, 1]);
-        // SAFETY: the arrays are as long as the two dimensions ask for; the map is written here and copied.
+        let (sizes, strides) = (of.sizes.map(|n| n as u64), of.strides.map(|n| 2 * n as u64));
+        // As Turned of kernels/ptx90.cuh has it.
+        let swizzle = match of.of_box[0] {
+            32 => sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_64B,
+            _ => sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B,
+        };
+        let (boxes, steps) = ([of.of_box[0] as u32, of.of_box[1] as u32, 1], [1u32; 3]);
+        // SAFETY: the arrays are as long as the three dimensions ask for; the map is written here and copied.
         let encoded = unsafe {
             sys::cuTensorMapEncodeTiled(
                 &mut map,
                 sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_UINT16,
-                2,
-                address as *mut c_void,
+                3,
+                of.address as *mut c_void,
                 sizes.as_ptr(),
                 strides.as_ptr(),
                 boxes.as_ptr(),
                 steps.as_ptr(),
                 sys::CUtensorMapInterleave::CU_TENSOR_MAP_INTERLEAVE_NONE,
-                sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B,
+                swizzle,
                 sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
                 sys::CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
             )

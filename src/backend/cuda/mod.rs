@@ -17,7 +17,7 @@ mod ssd;
 pub mod tables;
 mod twin;
 
-pub use device::{Device, Fill, TensorMap};
+pub use device::{Device, Fill, Planes, TensorMap};
 pub use driver::{Absent, Found, devices};
 pub use gpu::{Gpu, GpuMemory};
 pub use library::{LibraryProduct, Multiplied, Run};

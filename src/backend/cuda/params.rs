@@ -1,5 +1,6 @@
 //! What kernels are handed: each struct has a twin in `kernels/`, field by field, whose size is asserted there. Addresses are of device memory.
 
+use super::device::TensorMap;
 use super::tables::Forest;
 use bytemuck::{Pod, Zeroable};
 
@@ -250,6 +251,22 @@ pub struct Attention {
     pub softcap: f32,
     /// 0.
     pub padding: u32,
+}
+
+/// `forest_attention_T_D_90` in `kernels/forest_attention90.cu`.
+#[repr(C, align(128))]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Attention90 {
+    /// Of the wave's keys, and of the resident ones.
+    pub keys: [TensorMap; 2],
+    /// Likewise.
+    pub values: [TensorMap; 2],
+    /// The rest.
+    pub attention: Attention,
+    /// Row of the wave; those before it have their keys and values.
+    pub block_end: u32,
+    /// 0.
+    pub padding: [u32; 21],
 }
 
 /// What a block of `forest_attention_T_D` does, for one key-value head.

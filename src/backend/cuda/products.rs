@@ -1,6 +1,6 @@
 //! The verbs whose time is a product's: `linear` and `head`.
 
-use super::device::{Device, TensorMap};
+use super::device::{Device, Planes, TensorMap};
 use super::mat::{Mat, Weight, padded};
 use super::params;
 use super::tables::sent;
@@ -85,8 +85,8 @@ impl<D: Device> Cuda<D> {
             return Ok(None);
         }
         let (columns, address) = (weight.stride(), self.device.address(&weight.memory));
-        let maps = self.device.tensor_map(x.address, columns, rows, x.stride)?.zip(self.device.tensor_map(address, columns, weight_rows, columns)?);
-        Ok(maps)
+        let map = |address, rows, stride| self.device.tensor_map(Planes::rows(address, columns, rows, stride));
+        Ok(map(x.address, rows, x.stride)?.zip(map(address, weight_rows, columns)?))
     }
 
     /// As [`Backend::linear`].

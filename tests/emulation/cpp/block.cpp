@@ -221,6 +221,7 @@ void run_block(Block& b, const Stacks& stacks, uint3 index) {
         t.products.clear();
         t.product_groups.clear();
         t.open_products = 0;
+        t.registers_fenced = false;
         t.stack_pointer = new_stack(reinterpret_cast<char*>(reinterpret_cast<uintptr_t>(stacks.base + STACK * (i + 1)) & ~uintptr_t(63)));
         b.ready.push_back(i);
     }

@@ -53,7 +53,7 @@ struct Copy {
 struct BoxCopy {
     unsigned char* to;
     const uint64_t* map;
-    uint32_t x, y;
+    uint32_t x, y, z;
     bool landed;
 };
 
@@ -65,10 +65,14 @@ struct MBarrier {
     std::vector<BoxCopy> copies, landed;
 };
 
-// A warp's part of a warpgroup's product: this lane's sums, and where the operands lie.
+// A warp's part of a warpgroup's product of 64 × n: this lane's sums, and where the operands lie.
 struct Product {
     float* c;
-    uint64_t a, b;
+    int n;
+    uint64_t a;
+    const uint32_t* fragment; // of a, this lane's registers; null: a lies where its descriptor says
+    uint64_t b;
+    bool across; // b's inner index runs across its rows
     bool add;
     float (*widen)(uint16_t);
 };
@@ -86,6 +90,8 @@ struct Thread {
     std::vector<Product> products;
     std::vector<int> product_groups;
     int open_products;
+    // Whether products may take registers: not after a wait, after which they are touched, before a fence.
+    bool registers_fenced;
 };
 
 // A collective of some of a warp's lanes, in the making.

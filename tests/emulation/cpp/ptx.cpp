@@ -25,6 +25,11 @@ void land(const Copy& c) {
 
 } // namespace
 
+uint32_t shared_address(const void* p) {
+    shared(p, 0, "an operand");
+    return uint32_t(static_cast<const unsigned char*>(p) - smem);
+}
+
 void copy(void* to, const void* from, int size, int valid) {
     aligned(to, size, "cp.async");
     aligned(from, size, "cp.async");

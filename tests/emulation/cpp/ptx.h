@@ -4,6 +4,7 @@
 #include "cuda_fp16.h"
 
 namespace emu {
+uint32_t shared_address(const void* p);
 void copy(void* to, const void* from, int size, int valid);
 void copies_commit();
 void copies_wait(int pending);
@@ -15,6 +16,8 @@ float from_f16(uint16_t bits);
 float off_by(float y, float relative);
 } // namespace emu
 
+// From the beginning of the block's shared memory on.
+inline uint32_t shared_address(const void* p) { return emu::shared_address(p); }
 // As far off as the device may be, so that a budget which the emulator meets does not lean on a better exponential.
 inline float exp2_approx(float x) { return emu::off_by(exp2f(x), 0x1p-22f); }
 inline void cp_async16(void* to, const void* from, int valid = 16) { emu::copy(to, from, 16, valid); }

@@ -2,6 +2,7 @@
 // computed when it is waited for.
 #include "block.h"
 #include "watch.h"
+#include <algorithm>
 #include <cstring>
 
 extern __thread unsigned char smem[];
@@ -10,21 +11,23 @@ namespace emu {
 
 namespace {
 
-constexpr size_t BOX_COLUMNS = 64, BOX_ROWS = 128, BOX_BYTES = BOX_COLUMNS * BOX_ROWS * 2;
-
 // What tests/emulation/src/lib.rs writes into a TensorMap.
 struct Map {
     uint64_t magic;
     const unsigned char* address;
-    uint64_t columns, rows;
-    uint64_t stride; // bytes from one row to the next
+    uint64_t columns, rows, planes;
+    uint64_t stride, plane_stride; // bytes from one to the next
+    uint64_t box_columns, box_rows;
+    size_t box_bytes() const { return box_columns * box_rows * 2; }
 };
 constexpr uint64_t MAP_MAGIC = 0x686f707065720001;
 
 bool late() { return block->schedule.landing == Landing::Late; }
 
-// The 128-byte swizzle: of a byte's place in shared memory the bits 4 to 6 are turned by the bits 7 to 9.
-size_t turned(size_t at) { return at ^ (at >> 7 & 7) << 4; }
+// The swizzle of rows of 128 bytes: of a byte's place in shared memory the bits 4 to 6 are turned by the bits 7 to 9; and that of rows of 64: 4 and 5 by 7 and 8.
+size_t turned(size_t at, size_t row_bytes) { return at ^ (at >> 7 & (row_bytes / 16 - 1)) << 4; }
+
+const Map& map_of(const BoxCopy& copy) { return *reinterpret_cast<const Map*>(copy.map); }
 
 size_t offset_of(const void* p, size_t size, const char* what) {
     size_t at = static_cast<const unsigned char*>(p) - smem;
@@ -35,19 +38,22 @@ size_t offset_of(const void* p, size_t size, const char* what) {
 MBarrier& barrier_at(const void* p, const char* what) {
     auto found = block->mbarriers.find(p);
     if (found == block->mbarriers.end()) fail(std::string(what) + ": there is no barrier at this address");
+    // Who comes to it must know that it was made.
+    watch::read(p, 8);
     return found->second;
 }
 
 void land(MBarrier& b, BoxCopy& copy) {
+    const Map& map = map_of(copy);
     copy.landed = true;
-    b.bytes -= int64_t(BOX_BYTES);
-    const Map& map = *reinterpret_cast<const Map*>(copy.map);
-    size_t to = copy.to - smem;
-    for (size_t row = 0; row < BOX_ROWS; row++)
-        for (size_t column = 0; column < BOX_COLUMNS; column++) {
+    b.bytes -= int64_t(map.box_bytes());
+    size_t to = copy.to - smem, row_bytes = map.box_columns * 2;
+    for (size_t row = 0; row < map.box_rows; row++)
+        for (size_t column = 0; column < map.box_columns; column++) {
             uint16_t value = 0;
-            if (copy.y + row < map.rows && copy.x + column < map.columns) memcpy(&value, map.address + (copy.y + row) * map.stride + (copy.x + column) * 2, 2);
-            memcpy(smem + turned(to + row * 128 + column * 2), &value, 2);
+            if (copy.z < map.planes && copy.y + row < map.rows && copy.x + column < map.columns)
+                memcpy(&value, map.address + copy.z * map.plane_stride + (copy.y + row) * map.stride + (copy.x + column) * 2, 2);
+            memcpy(smem + turned(to + row * row_bytes + column * 2, row_bytes), &value, 2);
         }
 }
 
@@ -66,6 +72,7 @@ void settle(MBarrier& b) {
 void mbarrier_init(const void* p, uint32_t count) {
     if (reinterpret_cast<uintptr_t>(p) % 8) fail("mbarrier.init: an address is not aligned to 8 bytes");
     offset_of(p, 8, "mbarrier.init");
+    watch::write(const_cast<void*>(p), 8);
     MBarrier fresh;
     fresh.count = fresh.missing = int(count);
     block->mbarriers[p] = fresh;
@@ -91,83 +98,135 @@ void mbarrier_wait(const void* p, uint32_t parity) {
     }
     watch::learn(&b);
     if (b.landed.empty()) return;
-    for (const BoxCopy& copy : b.landed) watch::copy_landed(copy.to, BOX_BYTES);
+    for (const BoxCopy& copy : b.landed) watch::copy_landed(copy.to, map_of(copy).box_bytes(), true);
     b.landed.clear();
     // Who waits later learns of it here.
     watch::arrive(&b);
 }
 
-void copy_box(void* to, const uint64_t* words, uint32_t x, uint32_t y, const void* barrier) {
+void copy_box(void* to, const uint64_t* words, uint32_t x, uint32_t y, uint32_t z, const void* barrier) {
     const char* what = "cp.async.bulk.tensor";
     const Map& map = *reinterpret_cast<const Map*>(words);
     if (map.magic != MAP_MAGIC) fail(std::string(what) + ": what it is given is no map of a tensor");
-    if (offset_of(to, BOX_BYTES, what) % 1024) fail(std::string(what) + ": an address is not aligned to 1024 bytes");
+    size_t eight_rows = 8 * map.box_columns * 2;
+    if (offset_of(to, map.box_bytes(), what) % eight_rows) fail(std::string(what) + ": an address is not aligned to " + std::to_string(eight_rows) + " bytes");
+    // The device's coordinates have a sign.
+    if (x > INT32_MAX || y > INT32_MAX || z > INT32_MAX) fail(std::string(what) + ": a coordinate is beyond 31 bits");
     MBarrier& b = barrier_at(barrier, what);
-    if (y < map.rows && x < map.columns) {
-        size_t rows = std::min<uint64_t>(BOX_ROWS, map.rows - y), bytes = std::min<uint64_t>(BOX_COLUMNS, map.columns - x) * 2;
-        for (size_t row = 0; row < rows; row++) watch::read(map.address + (y + row) * map.stride + x * 2, bytes);
+    if (z < map.planes && y < map.rows && x < map.columns) {
+        size_t rows = std::min<uint64_t>(map.box_rows, map.rows - y), bytes = std::min<uint64_t>(map.box_columns, map.columns - x) * 2;
+        for (size_t row = 0; row < rows; row++) watch::read(map.address + z * map.plane_stride + (y + row) * map.stride + x * 2, bytes);
     }
-    watch::copy_begins(to, BOX_BYTES);
-    b.copies.push_back({static_cast<unsigned char*>(to), words, x, y, false});
+    watch::copy_begins(to, map.box_bytes());
+    b.copies.push_back({static_cast<unsigned char*>(to), words, x, y, z, false});
     if (late()) return;
     land(b, b.copies.back());
     settle(b);
 }
 
-// As on the device, but with the whole offset from the shared memory's beginning, and what a kernel's own descriptor says must agree.
-uint64_t operand_of(const void* tile, int column) {
-    size_t at = offset_of(tile, 0, "wgmma");
-    if (at % 1024) fail("wgmma: an operand is not aligned to 1024 bytes");
-    if (column % 16 || column < 0 || column >= int(BOX_COLUMNS)) fail("wgmma: an operand begins within a row's 64 numbers, at a multiple of 16");
-    return at + size_t(column) * 2;
-}
-
 void converge(const char* what) { collect(~0u, what, nullptr, 0); }
+
+void products_see_writes() { watch::fence(); }
 
 namespace {
 
-// This lane's numbers of a product.
-void compute(const Product& p) {
-    auto number = [&](uint64_t operand, size_t row, size_t k) {
-        uint16_t bits;
-        memcpy(&bits, smem + turned(operand + row * 128 + k * 2), 2);
-        return p.widen(bits);
-    };
-    size_t warp = self->rank / WARP % 4;
-    if (self->lane == 0) {
-        // The bytes of 8 rows lie together, whatever the swizzle.
-        auto seen = [&](uint64_t operand, size_t first, size_t rows) {
-            for (size_t row = first; row < first + rows; row++)
-                for (size_t eighth = 0; eighth < 2; eighth++) watch::read(smem + turned(operand + row * 128 + eighth * 16), 16);
-        };
-        seen(p.a, 16 * warp, 16);
-        seen(p.b, 0, 256);
+// A matrix in shared memory, from the bits that the device would read (PTX ISA, "Matrix Descriptor Format" and "Canonical Layouts").
+class Operand {
+public:
+    Operand(uint64_t bits, bool across) : across(across) {
+        begin = (bits & 0x3fff) << 4;
+        leading = (bits >> 16 & 0x3fff) << 4;
+        stride = (bits >> 32 & 0x3fff) << 4;
+        size_t swizzle = bits >> 62;
+        if (swizzle != 1 && swizzle != 2) fail("wgmma: the emulator knows the swizzles of 128 and of 64 bytes");
+        if (bits >> 49 & 7) fail("wgmma: the emulator knows no base offset");
+        row_bytes = swizzle == 1 ? 128 : 64;
+        // A pattern begins at its multiple, but for where the operand begins within its first row.
+        if (begin % (8 * row_bytes) >= row_bytes) fail("wgmma: an operand does not begin in the first of eight rows");
     }
-    float a[2][16];
-    for (int i = 0; i < 2; i++)
-        for (int k = 0; k < 16; k++) a[i][k] = number(p.a, 16 * warp + self->lane / 4 + 8 * i, k);
-    for (int n = 0; n < 32; n++)
-        for (int j = 0; j < 2; j++) {
-            float b[16];
-            for (int k = 0; k < 16; k++) b[k] = number(p.b, 8 * n + 2 * (self->lane % 4) + j, k);
-            for (int i = 0; i < 2; i++) {
-                float& c = p.c[4 * n + 2 * i + j];
-                float sum = p.add ? c : 0.0f;
-                for (int k = 0; k < 16; k++) sum += a[i][k] * b[k];
-                c = sum;
+    // Where the 16 bytes lie that hold eight numbers along a row: of row `i` of the operand (in memory), from its `eighth` eighth on.
+    size_t at(size_t i, size_t eighth) const {
+        size_t in_row = row_bytes / 16, box = eighth / in_row;
+        size_t place = turned(begin + box * leading + i / 8 * stride + i % 8 * row_bytes + eighth % in_row * 16, row_bytes);
+        if (place + 16 > block->shared) fail("wgmma: an operand lies outside the block's shared memory");
+        return place;
+    }
+    // Into `to`, as they lie: n rows of 16 numbers from row `first` on; across, 16 rows of n.
+    void read(float* to, size_t first, size_t n, float (*widen)(uint16_t)) const {
+        size_t rows = across ? 16 : n, eighths = across ? n / 8 : 2;
+        for (size_t i = 0; i < rows; i++)
+            for (size_t e = 0; e < eighths; e++) {
+                size_t place = at(first + i, e);
+                watch::product_reads(smem + place, 16);
+                uint16_t bits[8];
+                memcpy(bits, smem + place, sizeof bits);
+                for (size_t k = 0; k < 8; k++) to[(i * eighths + e) * 8 + k] = widen(bits[k]);
             }
-        }
+    }
+
+private:
+    size_t begin, leading, stride, row_bytes;
+    bool across;
+};
+
+// A product's part of one warp, for which lane l has products[l].
+void compute(const Product* const (&products)[WARP]) {
+    static thread_local float a[16 * 16], b[256 * 16], b_across[16 * 256], c[16 * 256];
+    const Product& p = *products[0];
+    int warp = self->rank / WARP;
+    // Lanes come here together; one of them says what was read, the one by which kernels say that their warp is done.
+    Thread* caller = self;
+    self = &block->thread[warp * WARP];
+    if (p.fragment) {
+        for (int lane = 0; lane < WARP; lane++)
+            for (int q = 0; q < 4; q++)
+                for (int h = 0; h < 2; h++)
+                    a[(lane / 4 + q % 2 * 8) * 16 + lane % 4 * 2 + h + q / 2 * 8] = p.widen(uint16_t(products[lane]->fragment[q] >> 16 * h));
+    } else {
+        Operand(p.a, false).read(a, 16 * (warp % 4), 16, p.widen);
+    }
+    Operand(p.b, p.across).read(p.across ? b_across : b, 0, p.n, p.widen);
+    self = caller;
+    if (!p.across)
+        for (int n = 0; n < p.n; n++)
+            for (int k = 0; k < 16; k++) b_across[k * p.n + n] = b[n * 16 + k];
+    auto number = [&](int lane, int q) -> float& { return c[(lane / 4 + q / 2 % 2 * 8) * p.n + q / 4 * 8 + lane % 4 * 2 + q % 2]; };
+    for (int lane = 0; lane < WARP; lane++)
+        for (int q = 0; q < p.n / 2; q++) number(lane, q) = p.add ? products[lane]->c[q] : 0.0f;
+    for (int m = 0; m < 16; m++)
+        for (int n = 0; n < p.n; n += 8)
+            for (int k = 0; k < 16; k++)
+                for (int j = 0; j < 8; j++) c[m * p.n + n + j] += a[m * 16 + k] * b_across[k * p.n + n + j];
+    for (int lane = 0; lane < WARP; lane++)
+        for (int q = 0; q < p.n / 2; q++) products[lane]->c[q] = number(lane, q);
+}
+
+// The oldest product of a warp whose lanes are all here.
+void compute_oldest() {
+    const Product* products[WARP];
+    Thread* lanes = &block->thread[self->rank / WARP * WARP];
+    for (int lane = 0; lane < WARP; lane++) {
+        if (lanes[lane].products.empty() || lanes[lane].products[0].n != lanes[0].products[0].n) fail("wgmma: lanes of one warp have other products under way");
+        products[lane] = &lanes[lane].products[0];
+    }
+    compute(products);
+    for (int lane = 0; lane < WARP; lane++) lanes[lane].products.erase(lanes[lane].products.begin());
 }
 
 } // namespace
 
-void product(float* c, uint64_t a, uint64_t b, bool add, float (*widen)(uint16_t)) {
-    converge("wgmma");
-    if (a + 63 * 128 + 32 > block->shared || b + 255 * 128 + 32 > block->shared) fail("wgmma: an operand lies outside the block's shared memory");
-    Product p{c, a, b, add, widen};
-    if (late()) self->products.push_back(p);
-    else compute(p);
+void products_fence() {
+    converge("wgmma.fence");
+    self->registers_fenced = true;
+}
+
+void product(float* c, int n, uint64_t a, const uint32_t* fragment, uint64_t b, bool across, bool add, float (*widen)(uint16_t)) {
+    if (!self->registers_fenced) fail("wgmma: registers were not fenced since the last wait");
+    self->products.push_back({c, n, a, fragment, b, across, add, widen});
     self->open_products++;
+    collect(~0u, "wgmma", nullptr, 0, [](Slots) {
+        if (!late()) compute_oldest();
+    });
 }
 
 void products_commit() {
@@ -176,14 +235,16 @@ void products_commit() {
 }
 
 void products_wait(int pending) {
-    converge("wgmma.wait_group");
-    while (int(self->product_groups.size()) > pending) {
-        int n = self->product_groups.front();
-        self->product_groups.erase(self->product_groups.begin());
-        if (!late()) continue;
-        for (int i = 0; i < n; i++) compute(self->products[i]);
-        self->products.erase(self->products.begin(), self->products.begin() + n);
-    }
+    self->registers_fenced = false;
+    int groups = std::max(0, int(self->product_groups.size()) - pending), mine = 0;
+    for (int g = 0; g < groups; g++) mine += self->product_groups[g];
+    self->product_groups.erase(self->product_groups.begin(), self->product_groups.begin() + groups);
+    // All lanes of a warp wait for as many. Registers are read and written while all of them are here.
+    collect(~0u, "wgmma.wait_group", &mine, sizeof mine, [](Slots slots) {
+        int products;
+        memcpy(&products, slots[self->lane], sizeof products);
+        for (int i = 0; late() && i < products; i++) compute_oldest();
+    });
     block->progress++;
 }
 

@@ -29,6 +29,7 @@ struct Range {
 // The last write of a byte.
 struct Write {
     uint16_t thread;
+    bool fenced; // products see it, whatever the thread fences
     Time time;
 };
 // The reads of a byte by a warp since its last write, each lane's latest. Lanes mostly read at one time, which is then kept once.
@@ -43,6 +44,7 @@ struct State {
     int threads, warps;
     std::vector<Clock> clock;             // [threads]; its own time, too, is in a thread's clock
     std::map<const void*, Clock> brought; // to a meeting that is not over
+    std::vector<Clock> fences;            // after which of its times a thread fenced what it wrote, ascending
     std::vector<Write> writes;            // [shared]
     std::vector<Reads> reads;             // [shared · warps]
     std::vector<std::array<Time, WARP>> apart;
@@ -122,7 +124,7 @@ void shared_access(const char* p, size_t size, bool writes) {
                     fail("race: " + place(at) + " is written, and thread " + std::to_string(reader) + " read it without a barrier between");
             }
         std::fill(reads, reads + state.warps, Reads{});
-        w = {uint16_t(self->rank), clock[self->rank]};
+        w = {uint16_t(self->rank), false, clock[self->rank]};
     }
 }
 
@@ -173,7 +175,8 @@ void block_begins(const char* stacks, size_t stacks_size) {
     for (int i = 0; i < state.threads; i++) state.clock[i][i] = 1;
     state.apart.clear();
     state.brought.clear();
-    state.writes.assign(block->shared, {NOBODY, 0});
+    state.fences.assign(state.threads, {});
+    state.writes.assign(block->shared, {NOBODY, false, 0});
     state.reads.assign(block->shared * state.warps, {});
     state.stacks = {stacks, stacks + stacks_size};
     state.last = {nullptr, nullptr};
@@ -208,13 +211,34 @@ void copy_begins(void* p, size_t size) {
     if (!state.on) return;
     access(p, size, 1, true);
     size_t first = static_cast<char*>(p) - reinterpret_cast<char*>(smem);
-    for (size_t i = first; i < first + size; i++) state.writes[i] = {COPYING, 0};
+    for (size_t i = first; i < first + size; i++) state.writes[i] = {COPYING, false, 0};
 }
 
-void copy_landed(void* p, size_t size) {
+void copy_landed(void* p, size_t size, bool fenced) {
     if (!state.on) return;
     size_t first = static_cast<char*>(p) - reinterpret_cast<char*>(smem);
-    for (size_t i = first; i < first + size; i++) state.writes[i] = {uint16_t(self->rank), state.clock[self->rank][self->rank]};
+    for (size_t i = first; i < first + size; i++) state.writes[i] = {uint16_t(self->rank), fenced, state.clock[self->rank][self->rank]};
+}
+
+void fence() {
+    if (!state.on) return;
+    // What comes after it has another time.
+    state.fences[self->rank].push_back(state.clock[self->rank][self->rank]++);
+}
+
+void product_reads(const void* p, size_t size) {
+    if (!state.on) return;
+    access(p, size, 1, false);
+    size_t first = static_cast<const char*>(p) - reinterpret_cast<char*>(smem);
+    for (size_t i = first; i < first + size; i++) {
+        const Write& w = state.writes[i];
+        if (w.fenced) continue;
+        // The first fence after the write, of which who reads must know.
+        const Clock& fences = state.fences[w.thread];
+        auto fence = std::lower_bound(fences.begin(), fences.end(), w.time);
+        if (fence == fences.end() || *fence >= state.clock[self->rank][w.thread])
+            fail(place(static_cast<const char*>(p) + (i - first)) + " is multiplied, but thread " + std::to_string(w.thread) + " did not fence what it wrote there");
+    }
 }
 
 } // namespace emu::watch

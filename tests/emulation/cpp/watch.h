@@ -5,7 +5,9 @@
 // happened before: every thread has a clock of what it knows of every other's past (vector clocks; Mattern 1989), and barriers merge them.
 // Shuffles order nothing, as on the device.
 //
-// Not watched: races in device memory between blocks, and what fences and proxies order.
+// Products of a warpgroup read by a view of their own, in which a thread's ordinary writes are there once it has fenced them.
+//
+// Not watched: races in device memory between blocks, and other fences.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -29,7 +31,11 @@ void read(const void* p, size_t size);
 void write(void* p, size_t size);
 // A copy into shared memory that is under way from here on: nobody may touch it, until it landed.
 void copy_begins(void* p, size_t size);
-void copy_landed(void* p, size_t size);
+// `fenced`: by what products see without a fence.
+void copy_landed(void* p, size_t size, bool fenced = false);
+// What the running thread wrote so far, products see.
+void fence();
+void product_reads(const void* p, size_t size);
 
 } // namespace emu::watch
 

@@ -74,11 +74,34 @@ unsafe extern "C" {
     fn emu_unmap(p: *mut c_void, size: usize);
 }
 
-/// What plays a tensor's map: `rows` rows of `columns` 16-bit numbers, `stride` numbers apart. tests/emulation/cpp/ptx90.cpp reads it.
+/// What plays a tensor's map: planes of rows of 16-bit numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Planes {
+    /// Of the first number.
+    pub address: u64,
+    /// Numbers of a row, rows of a plane, planes.
+    pub sizes: [usize; 3],
+    /// Numbers from one row to the next, and from one plane to the next.
+    pub strides: [usize; 2],
+    /// Columns and rows of a box.
+    pub of_box: [usize; 2],
+}
+
+impl Planes {
+    /// As tests/emulation/cpp/ptx90.cpp reads it.
+    pub fn map(&self) -> [u64; 16] {
+        let ([columns, rows, planes], [stride, plane_stride], [box_columns, box_rows]) = (self.sizes, self.strides, self.of_box);
+        let numbers = [columns, rows, planes, 2 * stride, 2 * plane_stride, box_columns, box_rows];
+        let mut words = [0; 16];
+        words[..2].copy_from_slice(&[0x686f_7070_6572_0001, self.address]);
+        words[2..9].copy_from_slice(&numbers.map(|n| n as u64));
+        words
+    }
+}
+
+/// The map of one plane, of `rows` rows of `columns` numbers, in boxes of 64 × 128.
 pub fn tensor_map(address: u64, columns: usize, rows: usize, stride: usize) -> [u64; 16] {
-    let mut words = [0; 16];
-    words[..5].copy_from_slice(&[0x686f_7070_6572_0001, address, columns as u64, rows as u64, 2 * stride as u64]);
-    words
+    Planes { address, sizes: [columns, rows, 1], strides: [stride, rows * stride], of_box: [64, 128] }.map()
 }
 
 /// Runs a grid of blocks to its end.
