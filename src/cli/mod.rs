@@ -22,6 +22,7 @@ pub mod score;
 mod score_rows;
 pub mod signals;
 pub mod source;
+mod source_args;
 pub mod trace;
 
 use crate::error::{OneLine, Result};

@@ -1,8 +1,10 @@
 //! `hilberg source`: processes whose information is known exactly, to check measurements against.
 
+use super::source_args::ProcessArgs;
 use super::{say, say_json};
 use crate::error::{Error, Result};
-use crate::source::{AnyProcess, Markov, SantaFe, describe, draw, plant};
+use crate::estimate::Estimator;
+use crate::source::{AnyProcess, Asked, Expectation, Row, describe, draw, plant};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -16,7 +18,9 @@ pub struct SourceArgs {
 
 #[derive(Subcommand, Debug)]
 enum Action {
-    /// List the exact information and what direct and vCLUB estimates expect
+    /// List the exact information and what every estimator expects
+    ///
+    /// A number without ± has a closed form or was summed over all texts; one with ± is the mean over drawn groups, with its standard error.
     Exact {
         #[command(flatten)]
         process: ProcessArgs,
@@ -26,6 +30,18 @@ enum Action {
         /// Ratios r = L/ℓ
         #[arg(long, value_delimiter = ',', default_values_t = [2])]
         ratios: Vec<u32>,
+        /// Estimators: direct, direct-ngram, vclub, l1out, infonce, profile
+        #[arg(long, value_delimiter = ',', default_values = Estimator::ALL.map(Estimator::name), value_name = "NAMES")]
+        estimators: Vec<Estimator>,
+        /// Foreign heads K of a tail, for l1out and infonce
+        #[arg(long, default_value_t = 1)]
+        foreign: u32,
+        /// Groups drawn for what has no closed form
+        #[arg(long, default_value_t = 1000)]
+        groups: u32,
+        /// Seed of these draws
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -50,11 +66,14 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Write a Llama model folder whose weights hold the exact conditionals
+    /// Write a model folder whose weights hold the exact conditionals
     Plant {
         #[command(flatten)]
         process: ProcessArgs,
-        /// Longest text that it must score, in tokens
+        /// Whose layout [default: mamba with --state, else llama]
+        #[arg(long, value_enum)]
+        layout: Option<Layout>,
+        /// Longest text that it must score, in tokens; a Mamba scores any
         #[arg(long, default_value_t = 2048)]
         positions: usize,
         /// The folder to write
@@ -66,50 +85,13 @@ enum Action {
     },
 }
 
-#[derive(Args, Debug)]
-struct ProcessArgs {
-    /// The process
-    #[arg(long, value_enum)]
-    process: Kind,
-    /// Markov: the transition matrix, rows separated by semicolons
-    #[arg(long, default_value = "0.9,0.1;0.2,0.8")]
-    matrix: String,
-    /// Santa Fe: the exponent β
-    #[arg(long, default_value_t = 0.5)]
-    beta: f64,
-    /// Santa Fe: number of facts
-    #[arg(long, default_value_t = 200)]
-    facts: usize,
-    /// Santa Fe: probability that the model leaves for a contradiction
-    #[arg(long, default_value_t = 1e-6)]
-    epsilon: f64,
-}
-
-#[derive(clap::ValueEnum, Clone, Copy, Debug)]
-enum Kind {
-    /// A stationary Markov chain
-    Markov,
-    /// The finite Santa Fe process
-    SantaFe,
-}
-
-impl ProcessArgs {
-    fn process(&self) -> Result<AnyProcess> {
-        Ok(match self.process {
-            Kind::Markov => AnyProcess::Markov(Markov::new(&parse_matrix(&self.matrix)?)?),
-            Kind::SantaFe => AnyProcess::SantaFe(SantaFe::new(self.beta, self.facts, self.epsilon)?),
-        })
-    }
-}
-
-fn parse_matrix(text: &str) -> Result<Vec<Vec<f64>>> {
-    text.split(';')
-        .map(|row| {
-            row.split(',')
-                .map(|x| x.trim().parse().map_err(|_| Error::input(format!("--matrix: {x:?} is no number; write rows like 0.9,0.1;0.2,0.8"))))
-                .collect()
-        })
-        .collect()
+/// How weights are laid out.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq)]
+enum Layout {
+    /// Llama: attention over the whole past, every fact kept
+    Llama,
+    /// Mamba: S state numbers (--state), which hold S/2 facts of a Santa Fe process
+    Mamba,
 }
 
 /// Runs `hilberg source`.
@@ -118,16 +100,11 @@ fn parse_matrix(text: &str) -> Result<Vec<Vec<f64>>> {
 /// Parameters outside their range, files that exist or cannot be written.
 pub fn run(args: SourceArgs) -> Result<()> {
     match args.action {
-        Action::Exact { process, splits, ratios, json } => {
-            let known = describe(&process.process()?, &splits, &ratios)?;
-            if json {
-                return say_json(&known);
-            }
-            say(&format!("{:>6} {:>3} {:>12} {:>12} {:>12}   (nats)", "ℓ", "r", "I", "direct", "vCLUB"))?;
-            for k in known {
-                say(&format!("{:>6} {:>3} {:>12.6} {:>12.6} {:>12.6}", k.split, k.ratio, k.information, k.direct, k.vclub))?;
-            }
-            Ok(())
+        Action::Exact { process, splits, ratios, estimators, foreign, groups, seed, json } => {
+            let longest = splits.iter().max().zip(ratios.iter().max()).map_or(1, |(&l, &r)| l as u64 * r as u64);
+            let source = process.source(longest)?;
+            let rows = describe(source.known(), &splits, &ratios, &estimators, Asked { foreign, groups, seed, ..Asked::default() })?;
+            if json { say_json(&rows) } else { say(&listed(&rows, &estimators)) }
         }
         Action::Draw { process, documents, length, seed, out, json } => {
             draw(&process.process()?, documents, length, seed, &out)?;
@@ -137,13 +114,41 @@ pub fn run(args: SourceArgs) -> Result<()> {
                 say(&format!("{documents} documents of {length} tokens in {}", out.display()))
             }
         }
-        Action::Plant { process, positions, out, json } => {
-            plant(&process.process()?, positions, &out)?;
-            if json {
-                say_json(&serde_json::json!({"out": out, "positions": positions}))
-            } else {
-                say(&format!("a model for texts of up to {positions} tokens in {}", out.display()))
+        Action::Plant { process, layout, positions, out, json } => {
+            let process = process.process()?;
+            let fixed = matches!(process, AnyProcess::FixedMemory(_));
+            match layout {
+                Some(Layout::Mamba) if !fixed => {
+                    return Err(Error::input("--layout mamba holds the facts of --process santa-fe in --state S numbers; give both"));
+                }
+                Some(Layout::Llama) if fixed => return Err(Error::input("--layout llama keeps every fact; leave --state out")),
+                _ => plant(&process, positions, &out)?,
+            }
+            match (json, fixed) {
+                (true, true) => say_json(&serde_json::json!({"out": out})),
+                (true, false) => say_json(&serde_json::json!({"out": out, "positions": positions})),
+                (false, true) => say(&format!("a model for texts of any length in {}", out.display())),
+                (false, false) => say(&format!("a model for texts of up to {positions} tokens in {}", out.display())),
             }
         }
     }
+}
+
+/// A table of what is known, a column an estimator.
+fn listed(rows: &[Row], estimators: &[Estimator]) -> String {
+    let number = |e: Option<&Expectation>| match e {
+        None => "–".to_string(),
+        Some(Expectation { value, se: None }) => format!("{value:.6}"),
+        Some(Expectation { value, se: Some(se) }) => format!("{value:.4} ± {se:.4}"),
+    };
+    let heads = ["I"].into_iter().chain(estimators.iter().map(|e| e.name()));
+    let mut lines = vec![heads.map(String::from).collect::<Vec<_>>()];
+    lines.extend(rows.iter().map(|r| std::iter::once(Some(&r.information)).chain(estimators.iter().map(|e| r.expected.get(e))).map(number).collect()));
+    let widths: Vec<usize> = (0..=estimators.len()).map(|c| lines.iter().map(|l| l[c].chars().count()).max().unwrap_or(0)).collect();
+    let places = std::iter::once(format!("{:>6} {:>3}", "ℓ", "r")).chain(rows.iter().map(|r| format!("{:>6} {:>3}", r.split, r.ratio)));
+    let line = |(i, (place, cells)): (usize, (String, &Vec<String>))| {
+        let cells: String = cells.iter().zip(&widths).map(|(c, w)| format!("  {c:>w$}")).collect();
+        format!("{place}{cells}{}", if i == 0 { "   (nats)" } else { "" })
+    };
+    places.zip(&lines).enumerate().map(line).collect::<Vec<_>>().join("\n")
 }

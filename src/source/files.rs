@@ -1,12 +1,15 @@
 //! What `hilberg source` lists and writes: exact values, drawn documents, planted folders.
 
-use super::planted::{markov_network, santa_fe_network};
-use super::{Markov, Process, SantaFe};
+use super::known::{Asked, Expectation, Known, expectations};
+use super::planted::{mamba_network, markov_network, santa_fe_network};
+use super::{FixedMemory, HiddenMarkov, Markov, Process, SantaFe};
 use crate::error::{Error, Result};
+use crate::estimate::{Cell, Estimator};
 use crate::files::write_whole;
 use crate::forest::TokenId;
 use crate::rng::Rng;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -18,23 +21,12 @@ pub const MOST_PLANTED_FACTS: usize = 1000;
 pub enum AnyProcess {
     /// A Markov chain.
     Markov(Markov),
-    /// A finite Santa Fe process.
+    /// A hidden Markov process.
+    HiddenMarkov(HiddenMarkov),
+    /// A finite Santa Fe process, under a law that knows every fact of the past.
     SantaFe(SantaFe),
-}
-
-/// What is known exactly at one (ℓ, r), in nats.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Known {
-    /// ℓ.
-    pub split: u32,
-    /// r = L/ℓ.
-    pub ratio: u32,
-    /// I(ℓ; rℓ).
-    pub information: f64,
-    /// What the direct estimate expects with the process' own conditionals.
-    pub direct: f64,
-    /// What vCLUB expects.
-    pub vclub: f64,
+    /// The same texts under a law of fixed memory.
+    FixedMemory(FixedMemory),
 }
 
 impl AnyProcess {
@@ -42,7 +34,19 @@ impl AnyProcess {
     pub fn vocab(&self) -> usize {
         match self {
             AnyProcess::Markov(p) => p.vocab(),
+            AnyProcess::HiddenMarkov(p) => p.vocab(),
             AnyProcess::SantaFe(p) => p.vocab(),
+            AnyProcess::FixedMemory(p) => p.vocab(),
+        }
+    }
+
+    /// ⊥.
+    pub fn start_token(&self) -> TokenId {
+        match self {
+            AnyProcess::Markov(p) => p.start_token(),
+            AnyProcess::HiddenMarkov(p) => p.start_token(),
+            AnyProcess::SantaFe(p) => p.start_token(),
+            AnyProcess::FixedMemory(p) => p.start_token(),
         }
     }
 
@@ -50,31 +54,62 @@ impl AnyProcess {
     pub fn draw(&self, length: usize, rng: &mut Rng) -> Vec<TokenId> {
         match self {
             AnyProcess::Markov(p) => p.draw(length, rng),
+            AnyProcess::HiddenMarkov(p) => p.draw(length, rng),
             AnyProcess::SantaFe(p) => p.draw(length, rng),
+            AnyProcess::FixedMemory(p) => p.draw(length, rng),
+        }
+    }
+
+    /// What is known of it.
+    pub fn known(&self) -> &dyn Known {
+        match self {
+            AnyProcess::Markov(p) => p,
+            AnyProcess::HiddenMarkov(p) => p,
+            AnyProcess::SantaFe(p) => p,
+            AnyProcess::FixedMemory(p) => p,
         }
     }
 }
 
-/// The exact values at every pair of a split and a ratio, by ratio, then split.
+/// What is known at one (ℓ, r), in nats.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// ℓ.
+    pub split: u32,
+    /// r = L/ℓ.
+    pub ratio: u32,
+    /// I(ℓ; rℓ) of what is drawn.
+    pub information: Expectation,
+    /// What each estimator asked for expects, where the source gives it.
+    #[serde(flatten)]
+    pub expected: BTreeMap<Estimator, Expectation>,
+}
+
+/// What is known at every pair of a split and a ratio, by ratio, then split.
 ///
 /// # Errors
-/// A split of 0 or a ratio below 2.
-pub fn describe(process: &AnyProcess, splits: &[u32], ratios: &[u32]) -> Result<Vec<Known>> {
+/// A split of 0 or a ratio below 2, and as [`expectations`].
+pub fn describe(source: &dyn Known, splits: &[u32], ratios: &[u32], estimators: &[Estimator], asked: Asked) -> Result<Vec<Row>> {
     if splits.contains(&0) || ratios.iter().any(|&r| r < 2) {
         return Err(Error::input("splits start at 1 token and ratios at 2"));
     }
-    Ok(ratios
-        .iter()
-        .flat_map(|&ratio| splits.iter().map(move |&split| (split, ratio)))
+    let pairs = || ratios.iter().flat_map(|&ratio| splits.iter().map(move |&split| (split, ratio)));
+    let cells: Vec<Cell> = pairs().flat_map(|(split, ratio)| estimators.iter().map(move |&estimator| Cell { estimator, ratio, split })).collect();
+    // Without a closed form direct's expectation is I.
+    let open = |(split, ratio): (u32, u32)| source.information(split, ratio).is_none().then_some(Cell { estimator: Estimator::Direct, ratio, split });
+    let more: Vec<Cell> = pairs().filter_map(open).filter(|c| !cells.contains(c)).collect();
+    let all = [cells, more].concat();
+    let expected = expectations(source, &all, asked)?;
+    let of = |cell: Cell| all.iter().zip(&expected).find(|(c, _)| **c == cell).and_then(|(_, e)| *e);
+    pairs()
         .map(|(split, ratio)| {
-            let (l, end) = (split as u64, split as u64 * ratio as u64);
-            let (information, direct, vclub) = match process {
-                AnyProcess::Markov(p) => (p.information(), p.information(), p.vclub()),
-                AnyProcess::SantaFe(p) => (p.information(l, end), p.direct(l, end), p.vclub(l, end)),
-            };
-            Known { split, ratio, information, direct, vclub }
+            let direct = Cell { estimator: Estimator::Direct, ratio, split };
+            let information = source.information(split, ratio).map(Expectation::exact).or_else(|| of(direct));
+            let information = information.ok_or_else(|| Error::input("this source's information is not known"))?;
+            let expected = estimators.iter().filter_map(|&estimator| Some((estimator, of(Cell { estimator, ratio, split })?))).collect();
+            Ok(Row { split, ratio, information, expected })
         })
-        .collect())
+        .collect()
 }
 
 /// Draws `documents` documents of `length` tokens, document i from stream i of the seed, and writes them as a NumPy array
@@ -89,21 +124,24 @@ pub fn draw(process: &AnyProcess, documents: usize, length: usize, seed: u64, ou
     write_npy(out, [documents, length], process.vocab(), (0..documents).map(|i| process.draw(length, &mut Rng::new(seed, i as u64))))
 }
 
-/// Writes the network that implements the process for texts of up to `positions` rows as a Hugging Face folder.
+/// Writes the network that implements the process as a Hugging Face folder: for texts of up to `positions` rows, or of any length where its memory is fixed.
 ///
 /// # Errors
 /// No positions or more than 2²⁰ (the smallest mean over a past must stand clear of float32 rounding), more than [`MOST_PLANTED_FACTS`]
-/// facts, a folder that exists or cannot be written.
+/// facts, a process that no network here implements, a folder that exists or cannot be written.
 pub fn plant(process: &AnyProcess, positions: usize, folder: &Path) -> Result<()> {
     if !(1..=1 << 20).contains(&positions) {
         return Err(Error::input(format!("a planted network has 1 to 2^20 positions, not {positions}")));
     }
+    let few = |facts: usize| {
+        let refused = Error::input(format!("a network of {facts} facts would be too large; plant at most {MOST_PLANTED_FACTS}"));
+        if facts > MOST_PLANTED_FACTS { Err(refused) } else { Ok(()) }
+    };
     let network = match process {
         AnyProcess::Markov(p) => markov_network(p, positions),
-        AnyProcess::SantaFe(p) if p.facts() > MOST_PLANTED_FACTS => {
-            return Err(Error::input(format!("a network of {} facts would be too large; plant at most {MOST_PLANTED_FACTS}", p.facts())));
-        }
-        AnyProcess::SantaFe(p) => santa_fe_network(p, positions),
+        AnyProcess::SantaFe(p) => few(p.facts()).map(|()| santa_fe_network(p, positions))?,
+        AnyProcess::FixedMemory(p) => few(p.kept()).map(|()| mamba_network(p))?,
+        AnyProcess::HiddenMarkov(_) => return Err(Error::input("no network is planted for a hidden Markov process; its exact conditionals score it")),
     };
     network.write(folder)
 }

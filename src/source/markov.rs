@@ -1,9 +1,14 @@
 //! A stationary Markov chain.
 
 use super::exact::Process;
+use super::known::{Grid, Known, Sampler, process_group};
 use crate::error::{Error, Result};
+use crate::estimate::{Cell, Estimator, NgramCorrection};
 use crate::forest::TokenId;
 use crate::rng::Rng;
+
+/// Ways in which K heads may end are summed up to this many.
+const MOST_ENDINGS: f64 = 1e5;
 
 /// A Markov chain over tokens 0 … S−1 in its stationary law; ⊥ is token S.
 #[derive(Clone, Debug)]
@@ -74,8 +79,75 @@ impl Markov {
     }
 }
 
-/// The stationary law by the elimination of Grassmann, Taksar and Heyman (1985), which subtracts nowhere.
-fn stationary(p: &[f64], n: usize) -> Vec<f64> {
+impl Markov {
+    /// L1Out's and InfoNCE's expectation with K foreign heads. Given its first token y a tail's law is the same under every head, so that only the heads'
+    /// last tokens count: with n_c of the K ending in c, multinomially by π,
+    /// L1Out = Σ π_i P_iy ln P_iy − Σ_y π_y E ln Σ_c (n_c/K) P_cy and InfoNCE = Σ π_i P_iy (ln P_iy − E ln (P_iy + Σ_c n_c P_cy)/(K + 1)).
+    /// `None` where the ways (n_c) are too many to sum over.
+    pub fn contrast(&self, estimator: Estimator, foreign: u32) -> Option<f64> {
+        let ways = (1..self.symbols).fold(1.0, |w, i| w * (foreign as f64 + i as f64) / i as f64);
+        if ways > MOST_ENDINGS || !matches!(estimator, Estimator::L1out | Estimator::Infonce) {
+            return None;
+        }
+        let mut mixture = 0.0;
+        self.endings(0, foreign, 0.0, &mut vec![0; self.symbols], &mut |weight, n| {
+            for y in 0..self.symbols {
+                let sum: f64 = n.iter().enumerate().map(|(c, &n)| n as f64 * self.transition(c, y)).sum();
+                mixture += weight
+                    * match estimator {
+                        Estimator::L1out => self.pi[y] * libm::log(sum / foreign as f64),
+                        _ => {
+                            let own = |i| self.transition(i, y);
+                            (0..self.symbols).map(|i| self.pi[i] * own(i) * libm::log((own(i) + sum) / (foreign as f64 + 1.0))).sum::<f64>()
+                        }
+                    };
+            }
+        });
+        Some(self.pairs().map(|(i, j)| self.pi[i] * self.transition(i, j) * libm::log(self.transition(i, j))).sum::<f64>() - mixture)
+    }
+
+    /// Every way in which `left` more heads may end in symbols from `c` on, with its multinomial probability.
+    fn endings(&self, c: usize, left: u32, log_weight: f64, n: &mut Vec<u32>, visit: &mut dyn FnMut(f64, &[u32])) {
+        let of = |count: u32| count as f64 * libm::log(self.pi[c]) - libm::lgamma(count as f64 + 1.0);
+        if c + 1 == self.symbols {
+            n[c] = left;
+            let total: u32 = n.iter().sum();
+            return visit(libm::exp(log_weight + of(left) + libm::lgamma(total as f64 + 1.0)), n);
+        }
+        for count in 0..=left {
+            n[c] = count;
+            self.endings(c + 1, left - count, log_weight + of(count), n, visit);
+        }
+    }
+}
+
+impl Known for Markov {
+    fn information(&self, _: u32, _: u32) -> Option<f64> {
+        Some(Markov::information(self))
+    }
+
+    fn closed(&self, cell: Cell, foreign: u32, _: NgramCorrection) -> Option<f64> {
+        match cell.estimator {
+            // The n-grams that the correction puts in are the law's own.
+            Estimator::Direct | Estimator::DirectNgram | Estimator::Profile => Some(Markov::information(self)),
+            Estimator::Vclub => Some(self.vclub()),
+            Estimator::L1out | Estimator::Infonce => self.contrast(cell.estimator, foreign),
+        }
+    }
+
+    fn block_entropy(&self, n: u32) -> Option<f64> {
+        let first: f64 = self.pi.iter().map(|&p| -p * libm::log(p)).sum();
+        Some(first + (n as f64 - 1.0) * (first - Markov::information(self)))
+    }
+
+    fn sampler(&self, grid: &Grid) -> Result<Sampler<'_>> {
+        let grid = grid.clone();
+        Ok(Box::new(move |seed, group| process_group(self, &grid, seed, group)))
+    }
+}
+
+/// The stationary law of an irreducible chain by the elimination of Grassmann, Taksar and Heyman (1985), which subtracts nowhere.
+pub(super) fn stationary(p: &[f64], n: usize) -> Vec<f64> {
     let mut a = p.to_vec();
     for k in (1..n).rev() {
         let out: f64 = a[k * n..k * n + k].iter().sum();

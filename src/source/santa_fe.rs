@@ -1,7 +1,9 @@
 //! The finite Santa Fe process (Dębowski 2011): texts that keep mentioning a document's facts.
 
 use super::exact::Process;
+use super::known::{Grid, Known, Sampler, process_group};
 use crate::error::{Error, Result};
+use crate::estimate::{Cell, Estimator, NgramCorrection};
 use crate::forest::TokenId;
 use crate::rng::Rng;
 
@@ -74,7 +76,7 @@ impl SantaFe {
     }
 
     /// For each fact, the probabilities that it occurs among `n` tokens.
-    fn occurs(&self, n: u64) -> impl Iterator<Item = f64> {
+    pub(super) fn occurs(&self, n: u64) -> impl Iterator<Item = f64> {
         self.p.iter().map(move |&p| -libm::expm1(n as f64 * libm::log1p(-p)))
     }
 
@@ -100,6 +102,48 @@ impl SantaFe {
             .zip(&self.p)
             .map(|((a, b), p)| 0.5 * a * (tail * p * known - b * wrong + (tail * p - b) * std::f64::consts::LN_2))
             .sum()
+    }
+}
+
+impl SantaFe {
+    /// Entropy of n consecutive tokens over documents: n of the law of k, and ln 2 for every fact that occurs among them.
+    pub(super) fn entropy_of_block(&self, n: u32) -> f64 {
+        let of_k: f64 = self.p.iter().rev().map(|&p| -p * libm::log(p)).sum();
+        n as f64 * of_k + std::f64::consts::LN_2 * self.occurs(n as u64).sum::<f64>()
+    }
+
+    /// What the n-gram correction adds to direct, w (H_n + E ln q of the tail's first n tokens): what q loses there against the law of documents, here
+    /// ln(1 − ε) at every second and later mention of a fact.
+    fn correction(&self, cell: Cell, correction: NgramCorrection) -> f64 {
+        let n = (correction.n as u64).min(cell.split as u64 * (cell.ratio as u64 - 1));
+        let again: f64 = self.occurs(n).zip(&self.p).map(|(once, p)| n as f64 * p - once).sum();
+        correction.weight * libm::log1p(-self.epsilon) * again
+    }
+}
+
+impl Known for SantaFe {
+    fn information(&self, split: u32, ratio: u32) -> Option<f64> {
+        Some(SantaFe::information(self, split as u64, split as u64 * ratio as u64))
+    }
+
+    fn closed(&self, cell: Cell, foreign: u32, correction: NgramCorrection) -> Option<f64> {
+        let (l, end) = (cell.split as u64, cell.split as u64 * cell.ratio as u64);
+        match cell.estimator {
+            Estimator::Direct | Estimator::Profile => Some(self.direct(l, end)),
+            Estimator::DirectNgram => Some(self.direct(l, end) + self.correction(cell, correction)),
+            Estimator::Vclub => Some(self.vclub(l, end)),
+            Estimator::L1out => (foreign == 1).then(|| self.vclub(l, end)),
+            Estimator::Infonce => None,
+        }
+    }
+
+    fn block_entropy(&self, n: u32) -> Option<f64> {
+        Some(self.entropy_of_block(n))
+    }
+
+    fn sampler(&self, grid: &Grid) -> Result<Sampler<'_>> {
+        let grid = grid.clone();
+        Ok(Box::new(move |seed, group| process_group(self, &grid, seed, group)))
     }
 }
 

@@ -54,10 +54,7 @@ fn measure(process: AnyProcess, scorer: &mut dyn Scorer, design: &Design, groups
     let texts: Vec<Vec<Text>> = indices.iter().map(|g| g.iter().map(|&i| texts[i][0].clone()).collect()).collect();
     let heading = Heading { plan: "known answers".into(), marks: "[]".into() };
     let mut journal = Journal::open(folder.path(), heading.clone(), "exact", &texts).unwrap();
-    let start = match &process {
-        AnyProcess::Markov(p) => p.start_token(),
-        AnyProcess::SantaFe(p) => p.start_token(),
-    };
+    let start = process.start_token();
     run(scorer, Task { design, start, groups: &texts, shard: None, least: 0 }, &mut journal, Pace::default(), &AtomicBool::new(false), &mut |_: &Done| {})
         .unwrap();
     let recorded = load(&[folder.path().to_path_buf()], &heading, design, groups as u32).unwrap();

@@ -35,7 +35,7 @@ fn draw_plant_measure() {
             .map(|point| {
                 let point: Point = serde_json::from_value(point.clone()).unwrap();
                 let known = known.as_array().unwrap().iter().find(|k| k["split"] == point.split && k["ratio"] == point.ratio).unwrap();
-                Check { want: known[point.estimator.name()].as_f64().unwrap(), upper: false, point }
+                Check { want: known[point.estimator.name()]["value"].as_f64().unwrap(), upper: false, point }
             })
             .collect();
         assert_eq!(checks.len(), 10);
