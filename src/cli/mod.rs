@@ -23,6 +23,7 @@ mod score_rows;
 pub mod signals;
 pub mod source;
 mod source_args;
+mod source_figure;
 pub mod trace;
 
 use crate::error::{OneLine, Result};

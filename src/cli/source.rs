@@ -1,12 +1,15 @@
 //! `hilberg source`: processes whose information is known exactly, to check measurements against.
 
+use super::corpus::CorpusArgs;
 use super::source_args::ProcessArgs;
+use super::source_figure::figure;
 use super::{say, say_json};
+use crate::corpus::{TokenizedDocuments, Tokenizer};
 use crate::error::{Error, Result};
 use crate::estimate::Estimator;
-use crate::source::{AnyProcess, Asked, Expectation, Row, describe, draw, plant};
+use crate::source::{Asked, Expectation, NgramFit, Parameters, Row, check_ngram, describe, draw, ngram_network, plant};
 use clap::{Args, Subcommand};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Processes of known information: list it, draw texts, plant a network that knows them
 #[derive(Args, Debug)]
@@ -37,7 +40,7 @@ enum Action {
         #[arg(long, default_value_t = 1)]
         foreign: u32,
         /// Groups drawn for what has no closed form
-        #[arg(long, default_value_t = 1000)]
+        #[arg(long, default_value_t = 4000)]
         groups: u32,
         /// Seed of these draws
         #[arg(long, default_value_t = 0)]
@@ -83,6 +86,35 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
+    /// Fit an n-gram model to a corpus, with Kneser-Ney smoothing, and write a model folder whose weights hold it
+    Fit {
+        #[command(flatten)]
+        corpus: CorpusArgs,
+        /// n: 1 or 2 for a Llama of up to 4096 tokens, 3 for a Mamba of up to 32
+        #[arg(long, default_value_t = 2)]
+        order: usize,
+        /// Longest text that it must score, in tokens; a Mamba scores any
+        #[arg(long, default_value_t = 2048)]
+        positions: usize,
+        /// The folder to write
+        #[arg(long)]
+        out: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Draw what planted models were measured to hold beside what each must hold: I by direct, against ℓ
+    Figure {
+        /// Output folder of `hilberg measure`, with direct among its estimators
+        #[arg(value_name = "DIR")]
+        record: PathBuf,
+        /// The planted models that were measured
+        #[arg(short, long = "model", required = true, value_name = "MODEL")]
+        models: Vec<PathBuf>,
+        /// The figure to write, .png or .svg
+        #[arg(long)]
+        out: PathBuf,
+    },
 }
 
 /// How weights are laid out.
@@ -107,7 +139,7 @@ pub fn run(args: SourceArgs) -> Result<()> {
             if json { say_json(&rows) } else { say(&listed(&rows, &estimators)) }
         }
         Action::Draw { process, documents, length, seed, out, json } => {
-            draw(&process.process()?, documents, length, seed, &out)?;
+            draw(&process.parameters()?.process()?, documents, length, seed, &out)?;
             if json {
                 say_json(&serde_json::json!({"out": out, "documents": documents, "length": length, "seed": seed}))
             } else {
@@ -115,14 +147,14 @@ pub fn run(args: SourceArgs) -> Result<()> {
             }
         }
         Action::Plant { process, layout, positions, out, json } => {
-            let process = process.process()?;
-            let fixed = matches!(process, AnyProcess::FixedMemory(_));
+            let parameters = process.parameters()?;
+            let fixed = matches!(parameters, Parameters::SantaFe { state: Some(_), .. });
             match layout {
                 Some(Layout::Mamba) if !fixed => {
                     return Err(Error::input("--layout mamba holds the facts of --process santa-fe in --state S numbers; give both"));
                 }
                 Some(Layout::Llama) if fixed => return Err(Error::input("--layout llama keeps every fact; leave --state out")),
-                _ => plant(&process, positions, &out)?,
+                _ => plant(&parameters, positions, &out)?,
             }
             match (json, fixed) {
                 (true, true) => say_json(&serde_json::json!({"out": out})),
@@ -131,7 +163,47 @@ pub fn run(args: SourceArgs) -> Result<()> {
                 (false, false) => say(&format!("a model for texts of up to {positions} tokens in {}", out.display())),
             }
         }
+        Action::Fit { corpus, order, positions, out, json } => {
+            let symbols = fit(&corpus, order, positions, &out)?;
+            if json {
+                say_json(&serde_json::json!({"out": out, "order": order, "tokens": symbols}))
+            } else {
+                say(&format!("a model of {order}-grams of {symbols} tokens in {}", out.display()))
+            }
+        }
+        Action::Figure { record, models, out } => figure(&record, &models, &out),
     }
+}
+
+/// Counts a corpus' n-grams and plants their model, with its tokenizer where the corpus has text. ⊥ is the id after the last.
+fn fit(args: &CorpusArgs, order: usize, positions: usize, out: &Path) -> Result<usize> {
+    let corpus = args.open()?;
+    let tokenizer = match &args.tokenizer {
+        None if corpus.needs_tokenizer() => return Err(Error::input("the corpus has text; give the --tokenizer that makes tokens of it")),
+        Some(path) if !corpus.needs_tokenizer() => return Err(Error::file(path, "is not needed: the corpus consists of token files; leave --tokenizer out")),
+        path => path.as_deref().map(Tokenizer::open).transpose()?,
+    };
+    let documents = |vocab: usize| TokenizedDocuments::new(corpus.documents(), tokenizer.as_ref(), vocab);
+    let symbols = match &tokenizer {
+        Some(t) => t.vocab_size(),
+        // Token files do not say how many there are.
+        None => documents(u32::MAX as usize).try_fold(0, |most, d| Ok::<_, Error>(d?.tokens.iter().fold(most, |most, &t| most.max(t as usize + 1))))?,
+    };
+    // Before a corpus is counted for nothing.
+    check_ngram(order, symbols, positions)?;
+    let mut fit = NgramFit::new(order, symbols)?;
+    for document in documents(symbols) {
+        fit.add(&document?.tokens)?;
+    }
+    let network = ngram_network(&fit.finish()?, positions)?;
+    match &tokenizer {
+        Some(t) => {
+            let bytes = std::fs::read(t.path()).map_err(Error::io(t.path()))?;
+            network.write_with(out, &[("tokenizer.json", &bytes)])?;
+        }
+        None => network.write(out)?,
+    }
+    Ok(symbols)
 }
 
 /// A table of what is known, a column an estimator.
@@ -139,7 +211,7 @@ fn listed(rows: &[Row], estimators: &[Estimator]) -> String {
     let number = |e: Option<&Expectation>| match e {
         None => "–".to_string(),
         Some(Expectation { value, se: None }) => format!("{value:.6}"),
-        Some(Expectation { value, se: Some(se) }) => format!("{value:.4} ± {se:.4}"),
+        Some(Expectation { value, se: Some(se) }) => format!("{value:.6} ± {se:.6}"),
     };
     let heads = ["I"].into_iter().chain(estimators.iter().map(|e| e.name()));
     let mut lines = vec![heads.map(String::from).collect::<Vec<_>>()];

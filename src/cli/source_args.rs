@@ -1,7 +1,7 @@
 //! The options that name a source of known information, for every subcommand that has one.
 
 use crate::error::{Error, Result};
-use crate::source::{AnyProcess, Covariance, FixedMemory, Gaussian, HiddenMarkov, Known, Markov, SantaFe};
+use crate::source::{AnyProcess, Covariance, Gaussian, Known, Parameters};
 use clap::Args;
 
 /// A source and its parameters.
@@ -71,39 +71,39 @@ impl ProcessArgs {
     /// # Errors
     /// Parameters outside their range.
     pub(super) fn source(&self, length: u64) -> Result<Source> {
-        if self.state.is_some() && self.process != Kind::SantaFe {
-            return Err(Error::input("--state is the memory of a law for Santa Fe texts; leave it out"));
-        }
-        let rows = |text: &str, option| parse_matrix(text, option);
-        Ok(Source::Process(match self.process {
-            Kind::Markov => AnyProcess::Markov(Markov::new(&rows(&self.matrix, "--matrix")?)?),
-            Kind::HiddenMarkov => AnyProcess::HiddenMarkov(HiddenMarkov::new(&rows(&self.matrix, "--matrix")?, &rows(&self.emission, "--emission")?)?),
-            Kind::SantaFe => {
-                let texts = SantaFe::new(self.beta, self.facts, self.epsilon)?;
-                match self.state {
-                    None => AnyProcess::SantaFe(texts),
-                    Some(state) => AnyProcess::FixedMemory(FixedMemory::new(texts, state)?),
-                }
-            }
-            Kind::HierarchicalGaussian => return self.gaussian(Covariance::Hierarchy, length),
-            Kind::FractionalNoise => return self.gaussian(Covariance::FractionalNoise { hurst: self.hurst }, length),
-        }))
-    }
-
-    fn gaussian(&self, covariance: Covariance, length: u64) -> Result<Source> {
+        let covariance = match self.process {
+            Kind::HierarchicalGaussian => Covariance::Hierarchy,
+            Kind::FractionalNoise => Covariance::FractionalNoise { hurst: self.hurst },
+            _ => return Ok(Source::Process(self.parameters()?.process()?)),
+        };
+        self.check_state()?;
         // What does not fit into 32 bits is refused as well.
         Ok(Source::Gaussian(Gaussian::new(covariance, u32::try_from(length).unwrap_or(u32::MAX))?))
     }
 
-    /// The source, which must have tokens.
+    /// The parameters of a source that has tokens.
     ///
     /// # Errors
-    /// Parameters outside their range, a source of numbers.
-    pub(super) fn process(&self) -> Result<AnyProcess> {
-        match self.source(1)? {
-            Source::Process(p) => Ok(p),
-            Source::Gaussian(_) => Err(Error::input("this source has numbers, not tokens: nothing of it can be drawn for a model or planted in one")),
+    /// A matrix that cannot be read, a source of numbers.
+    pub(super) fn parameters(&self) -> Result<Parameters> {
+        self.check_state()?;
+        match self.process {
+            Kind::Markov => Ok(Parameters::Markov { matrix: parse_matrix(&self.matrix, "--matrix")? }),
+            Kind::HiddenMarkov => {
+                Ok(Parameters::HiddenMarkov { matrix: parse_matrix(&self.matrix, "--matrix")?, emission: parse_matrix(&self.emission, "--emission")? })
+            }
+            Kind::SantaFe => Ok(Parameters::SantaFe { beta: self.beta, facts: self.facts, epsilon: self.epsilon, state: self.state }),
+            Kind::HierarchicalGaussian | Kind::FractionalNoise => {
+                Err(Error::input("this source has numbers, not tokens: nothing of it can be drawn for a model or planted in one"))
+            }
         }
+    }
+
+    fn check_state(&self) -> Result<()> {
+        if self.state.is_some() && self.process != Kind::SantaFe {
+            return Err(Error::input("--state is the memory of a law for --process santa-fe; leave it out"));
+        }
+        Ok(())
     }
 }
 

@@ -1,8 +1,8 @@
 //! What `hilberg source` lists and writes: exact values, drawn documents, planted folders.
 
 use super::known::{Asked, Expectation, Known, expectations};
-use super::planted::{mamba_network, markov_network, santa_fe_network};
-use super::{FixedMemory, HiddenMarkov, Markov, Process, SantaFe};
+use super::planted::{check_positions, mamba_network, markov_network, santa_fe_network};
+use super::{AnyProcess, Parameters};
 use crate::error::{Error, Result};
 use crate::estimate::{Cell, Estimator};
 use crate::files::write_whole;
@@ -15,61 +15,6 @@ use std::path::{Path, PathBuf};
 
 /// Weights grow with the square of the facts: 1,000 take 0.6 GB.
 pub const MOST_PLANTED_FACTS: usize = 1000;
-
-/// One of the processes.
-#[derive(Clone, Debug)]
-pub enum AnyProcess {
-    /// A Markov chain.
-    Markov(Markov),
-    /// A hidden Markov process.
-    HiddenMarkov(HiddenMarkov),
-    /// A finite Santa Fe process, under a law that knows every fact of the past.
-    SantaFe(SantaFe),
-    /// The same texts under a law of fixed memory.
-    FixedMemory(FixedMemory),
-}
-
-impl AnyProcess {
-    /// Token ids, ⊥ included.
-    pub fn vocab(&self) -> usize {
-        match self {
-            AnyProcess::Markov(p) => p.vocab(),
-            AnyProcess::HiddenMarkov(p) => p.vocab(),
-            AnyProcess::SantaFe(p) => p.vocab(),
-            AnyProcess::FixedMemory(p) => p.vocab(),
-        }
-    }
-
-    /// ⊥.
-    pub fn start_token(&self) -> TokenId {
-        match self {
-            AnyProcess::Markov(p) => p.start_token(),
-            AnyProcess::HiddenMarkov(p) => p.start_token(),
-            AnyProcess::SantaFe(p) => p.start_token(),
-            AnyProcess::FixedMemory(p) => p.start_token(),
-        }
-    }
-
-    /// Draws one document, without ⊥.
-    pub fn draw(&self, length: usize, rng: &mut Rng) -> Vec<TokenId> {
-        match self {
-            AnyProcess::Markov(p) => p.draw(length, rng),
-            AnyProcess::HiddenMarkov(p) => p.draw(length, rng),
-            AnyProcess::SantaFe(p) => p.draw(length, rng),
-            AnyProcess::FixedMemory(p) => p.draw(length, rng),
-        }
-    }
-
-    /// What is known of it.
-    pub fn known(&self) -> &dyn Known {
-        match self {
-            AnyProcess::Markov(p) => p,
-            AnyProcess::HiddenMarkov(p) => p,
-            AnyProcess::SantaFe(p) => p,
-            AnyProcess::FixedMemory(p) => p,
-        }
-    }
-}
 
 /// What is known at one (ℓ, r), in nats.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -124,26 +69,39 @@ pub fn draw(process: &AnyProcess, documents: usize, length: usize, seed: u64, ou
     write_npy(out, [documents, length], process.vocab(), (0..documents).map(|i| process.draw(length, &mut Rng::new(seed, i as u64))))
 }
 
-/// Writes the network that implements the process as a Hugging Face folder: for texts of up to `positions` rows, or of any length where its memory is fixed.
+/// The file of a planted folder that says what was planted.
+pub const PLANTED: &str = "planted.json";
+
+/// Writes the network that implements a process as a Hugging Face folder, for texts of up to `positions` rows, or of any length where its memory is fixed; with
+/// the parameters in [`PLANTED`].
 ///
 /// # Errors
-/// No positions or more than 2²⁰ (the smallest mean over a past must stand clear of float32 rounding), more than [`MOST_PLANTED_FACTS`]
-/// facts, a process that no network here implements, a folder that exists or cannot be written.
-pub fn plant(process: &AnyProcess, positions: usize, folder: &Path) -> Result<()> {
-    if !(1..=1 << 20).contains(&positions) {
-        return Err(Error::input(format!("a planted network has 1 to 2^20 positions, not {positions}")));
-    }
+/// Parameters outside their range; no positions or more than 2²⁰ (the smallest mean over a past must stand clear of float32 rounding), more than
+/// [`MOST_PLANTED_FACTS`] facts, a process that no network here implements, a folder that exists or cannot be written.
+pub fn plant(parameters: &Parameters, positions: usize, folder: &Path) -> Result<()> {
+    check_positions(positions)?;
     let few = |facts: usize| {
         let refused = Error::input(format!("a network of {facts} facts would be too large; plant at most {MOST_PLANTED_FACTS}"));
         if facts > MOST_PLANTED_FACTS { Err(refused) } else { Ok(()) }
     };
-    let network = match process {
+    let network = match &parameters.process()? {
         AnyProcess::Markov(p) => markov_network(p, positions),
         AnyProcess::SantaFe(p) => few(p.facts()).map(|()| santa_fe_network(p, positions))?,
         AnyProcess::FixedMemory(p) => few(p.kept()).map(|()| mamba_network(p))?,
         AnyProcess::HiddenMarkov(_) => return Err(Error::input("no network is planted for a hidden Markov process; its exact conditionals score it")),
     };
-    network.write(folder)
+    let said = serde_json::to_string_pretty(parameters).map_err(|e| Error::input(format!("the parameters cannot be written: {e}")))?;
+    network.write_with(folder, &[(PLANTED, format!("{said}\n").as_bytes())])
+}
+
+/// What was planted in a folder by [`plant`].
+///
+/// # Errors
+/// No such file, or another content.
+pub fn planted(folder: &Path) -> Result<Parameters> {
+    let path = folder.join(PLANTED);
+    let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
+    serde_json::from_slice(&bytes).map_err(|e| Error::file(&path, format!("does not say what was planted: {e}")))
 }
 
 /// Writes rows of token ids below `vocab` as a two-dimensional NumPy array (format 1.0), under a temporary name and renamed.
@@ -183,6 +141,7 @@ pub(super) fn sync(path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::SantaFe;
 
     #[test]
     fn npy_bytes() {
@@ -196,6 +155,32 @@ mod tests {
         assert_eq!(std::str::from_utf8(&b[10..10 + header]).unwrap().trim_end(), "{'descr': '<u4', 'fortran_order': False, 'shape': (2, 2), }");
         let data: Vec<u32> = b[10 + header..].chunks_exact(4).map(|c| u32::from_le_bytes(c.try_into().unwrap())).collect();
         assert_eq!(data, [1, 69_999, 2, 3]);
+    }
+
+    #[test]
+    fn folders_say_what_was_planted() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("planted");
+        for (parameters, json) in [
+            (Parameters::SantaFe { beta: 0.5, facts: 3, epsilon: 1e-6, state: None }, r#"{"process":"santa-fe","beta":0.5,"facts":3,"epsilon":1e-6}"#),
+            (
+                Parameters::SantaFe { beta: 0.5, facts: 3, epsilon: 1e-6, state: Some(4) },
+                r#"{"process":"santa-fe","beta":0.5,"facts":3,"epsilon":1e-6,"state":4}"#,
+            ),
+            (Parameters::Markov { matrix: vec![vec![0.5, 0.5]; 2] }, r#"{"process":"markov","matrix":[[0.5,0.5],[0.5,0.5]]}"#),
+        ] {
+            assert_eq!(serde_json::to_value(&parameters).unwrap(), serde_json::from_str::<serde_json::Value>(json).unwrap());
+            plant(&parameters, 8, &folder).unwrap();
+            assert_eq!(planted(&folder).unwrap(), parameters);
+            crate::model::open(&folder, &Default::default()).unwrap();
+            std::fs::remove_dir_all(&folder).unwrap();
+        }
+        let hidden = Parameters::HiddenMarkov { matrix: vec![vec![1.0]], emission: vec![vec![0.5, 0.5]] };
+        assert!(plant(&hidden, 8, &folder).unwrap_err().to_string().contains("hidden Markov") && !folder.exists());
+        std::fs::create_dir(&folder).unwrap();
+        assert!(planted(&folder).is_err());
+        std::fs::write(folder.join(PLANTED), r#"{"process":"santa-fe","beta":0.5}"#).unwrap();
+        assert!(planted(&folder).unwrap_err().to_string().contains("facts"));
     }
 
     #[test]

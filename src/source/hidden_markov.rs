@@ -176,6 +176,14 @@ impl Known for HiddenMarkov {
         }
     }
 
+    /// All three expect I; direct's terms on the same tail go up and down together.
+    fn expects_as(&self, estimator: Estimator) -> Estimator {
+        match estimator {
+            Estimator::DirectNgram | Estimator::Profile => Estimator::Direct,
+            other => other,
+        }
+    }
+
     fn block_entropy(&self, n: u32) -> Option<f64> {
         // With an empty head a tail is a block.
         enumerate(self, self.symbols, 0, n as u64).map(|e| e.entropy)

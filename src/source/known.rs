@@ -49,7 +49,7 @@ pub struct Asked {
 
 impl Default for Asked {
     fn default() -> Self {
-        Asked { foreign: 1, groups: 1000, seed: 0, correction: NgramCorrection::default() }
+        Asked { foreign: 1, groups: 4000, seed: 0, correction: NgramCorrection::default() }
     }
 }
 
@@ -116,6 +116,11 @@ pub trait Known: Sync {
         true
     }
 
+    /// An estimator that has the same expectation and may be known better.
+    fn expects_as(&self, estimator: Estimator) -> Estimator {
+        estimator
+    }
+
     /// Entropy of blocks of n consecutive tokens over documents and offsets, in nats; `None` where there are no tokens.
     fn block_entropy(&self, n: u32) -> Option<f64>;
 
@@ -140,12 +145,16 @@ pub fn sample_sums(source: &dyn Known, grid: &Grid, groups: u32, seed: u64) -> R
 /// numbers). The same cells, source and question give the same bits on any number of threads.
 ///
 /// # Errors
-/// As [`Grid::of`] and [`Known::sampler`]; fewer than 8 groups.
+/// No foreign head; where cells are sampled, as [`Grid::of`] and [`Known::sampler`], and fewer than 8 groups.
 pub fn expectations(source: &dyn Known, cells: &[Cell], asked: Asked) -> Result<Vec<Option<Expectation>>> {
+    if asked.foreign == 0 {
+        return Err(Error::input("a tail has at least one foreign head"));
+    }
     let given = |c: &Cell| source.gives(c.estimator) && (c.estimator != Estimator::Profile || c.ratio == 2);
     let closed = |c: &Cell| source.closed(*c, asked.foreign, asked.correction);
     let mut out: Vec<Option<Expectation>> = cells.iter().map(|c| closed(c).filter(|_| given(c)).map(Expectation::exact)).collect();
-    let open: Vec<Cell> = cells.iter().zip(&out).filter(|(c, known)| known.is_none() && given(c)).map(|(c, _)| *c).collect();
+    let drawn = |c: &Cell| Cell { estimator: source.expects_as(c.estimator), ..*c };
+    let open: Vec<Cell> = cells.iter().zip(&out).filter(|(c, known)| known.is_none() && given(c)).map(|(c, _)| drawn(c)).collect();
     if open.is_empty() {
         return Ok(out);
     }
@@ -155,12 +164,13 @@ pub fn expectations(source: &dyn Known, cells: &[Cell], asked: Asked) -> Result<
     let columns = sampled(source, &open, asked)?;
     let column = |c: &Cell| columns.cells.iter().position(|x| x == c).map(|i| columns.values.iter().skip(i).step_by(columns.cells.len()).copied());
     for (cell, slot) in cells.iter().zip(&mut out).filter(|(c, slot)| slot.is_none() && given(c)) {
+        let cell = drawn(cell);
         let controls = [Estimator::Direct, Estimator::Vclub].iter().filter_map(|&estimator| {
-            let control = Cell { estimator, ..*cell };
-            let expected = closed(&control).filter(|_| control != *cell)?;
+            let control = Cell { estimator, ..cell };
+            let expected = closed(&control).filter(|_| control != cell)?;
             Some((column(&control)?.collect(), expected))
         });
-        *slot = column(cell).map(|y| regressed(y.collect(), controls.collect()));
+        *slot = column(&cell).map(|y| regressed(y.collect(), controls.collect()));
     }
     Ok(out)
 }

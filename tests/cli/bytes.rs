@@ -177,7 +177,7 @@ fn two_tokenizers_of_one_law_agree() {
         // At most 64 predictions on either side, each within 1e-5 nats of the law, as planted networks are built to be.
         assert!((a - b).abs() < 2.0 * 64.0 * 1e-5, "{letters} {pairs}");
         // Ten cells at once: 4.5 standard errors leave 1e-4 to chance.
-        let want = known[0][letters["estimator"].as_str().unwrap().replace("direct", "information")].as_f64().unwrap();
+        let want = known[0][letters["estimator"].as_str().unwrap().replace("direct", "information")]["value"].as_f64().unwrap();
         assert!((a - want).abs() < 4.5 * se, "{letters}, known {want}");
     }
     let [letters, pairs] = ["model-0-letters", "model-1-pairs"].map(|m| rows(&at("out"), m));

@@ -165,6 +165,10 @@ fn options_that_make_no_sense() {
     refused(args!["score", "-m", model, corpus, "--per-token"], &["--out"]);
     refused(args!["trace", "-m", model, "5"], &["at least two token ids"]);
     refused(args!["source", "exact", "--process", "markov", "--matrix", "0.9,x"], &["--matrix", "x"]);
+    refused(args!["source", "exact", "--process", "markov", "--state", "4"], &["--state", "santa-fe"]);
+    refused(args!["source", "exact", "--process", "hierarchical-gaussian", "--splits", "4096"], &["4096", "8192"]);
+    refused(args!["source", "plant", "--process", "santa-fe", "--layout", "mamba", "--out", "planted"], &["--layout mamba", "--state"]);
+    refused(args!["source", "draw", "--process", "fractional-noise", "--out", "drawn.npy"], &["numbers, not tokens"]);
     for text in ["--help", "--version"] {
         assert!(told(args![text]).contains("hilberg"));
     }

@@ -3,9 +3,10 @@
 use super::*;
 use hilberg::backend::cpu::Cpu;
 use hilberg::engine::{Engine, score_lists};
+use hilberg::estimate::{Cell, NgramCorrection};
 use hilberg::forest::TokenId;
 use hilberg::rng::Rng;
-use hilberg::source::{Exact, PlantedNetwork, markov_network, santa_fe_network};
+use hilberg::source::{Exact, FixedMemory, Known, PlantedNetwork, mamba_network, markov_network, santa_fe_network};
 
 fn engine(network: &PlantedNetwork) -> Engine<Cpu> {
     let dir = tempfile::tempdir().unwrap();
@@ -73,6 +74,25 @@ fn santa_fe_process() {
     let last = points.iter().find(|p| p.estimator == Estimator::Direct && p.split == 512).unwrap();
     assert!(last.se.unwrap() < 0.02 * last.value, "{last:?}");
     hold(&points.into_iter().map(|p| of_santa_fe(&process, p)).collect::<Vec<_>>());
+}
+
+/// Mambas whose S state numbers hold S/2 of 200 facts: on every token as the exact law of that memory, and measured, each as it expects; so that the curve is flat,
+/// at F ln 2, once its F facts are in both parts, where the process' own I grows on.
+#[test]
+fn fixed_memory() {
+    for (state, seed) in [(16, 132), (64, 134)] {
+        let process = FixedMemory::new(SantaFe::new(0.5, 200, 1e-6).unwrap(), state).unwrap();
+        let mut engine = engine(&mamba_network(&process));
+        near(&process, &mut engine, seed);
+        let design = design(Pairing::Matched, 1, 1024, &[8, 32, 128, 512], &[2]);
+        let sums = measure(AnyProcess::FixedMemory(process.clone()), &mut engine, &design, 48, seed + 1);
+        let of = |point: Point| {
+            let cell = Cell { estimator: point.estimator, ratio: point.ratio, split: point.split };
+            Check { want: process.closed(cell, 1, NgramCorrection::default()).unwrap(), point, upper: false }
+        };
+        let estimators = [Estimator::Direct, Estimator::Vclub, Estimator::Profile];
+        hold(&points(&sums, &estimators).into_iter().map(of).collect::<Vec<_>>());
+    }
 }
 
 /// Sum by sum, planted weights give what the exact conditionals give on the same chunks, and L1Out stays below vCLUB tail by tail.

@@ -91,11 +91,16 @@ impl Shape {
     }
 }
 
-/// A bigram model: the residual is the token's one-hot vector, the untied head holds ln P (after ⊥: ln π). Attention and MLP are zero.
+/// A Markov chain as a bigram model.
 pub fn markov_network(process: &Markov, positions: usize) -> PlantedNetwork {
-    let symbols = process.symbols();
-    let vocab = process.vocab();
-    let shape = Shape { vocab, hidden: vocab.next_multiple_of(8), intermediate: 8, heads: 1, head_dim: 8, positions, start: process.start_token() };
+    bigram_network(process.symbols(), positions, |before, j| libm::log(before.map_or(process.stationary()[j], |i| process.transition(i, j))))
+}
+
+/// A bigram model of `symbols` tokens, ⊥ being the next: the residual is the token's one-hot vector, the untied head holds ln P(j | token before it, or ⊥).
+/// Attention and MLP are zero.
+pub(super) fn bigram_network(symbols: usize, positions: usize, log_p: impl Fn(Option<usize>, usize) -> f64) -> PlantedNetwork {
+    let vocab = symbols + 1;
+    let shape = Shape { vocab, hidden: vocab.next_multiple_of(8), intermediate: 8, heads: 1, head_dim: 8, positions, start: symbols as u32 };
     let mut parts = shape.zeros();
     // All rows have the same norm, PIN / √hidden: scaled back to a one-hot vector of 1.
     parts.norms[2] = vec![(1.0 / (shape.hidden as f64).sqrt()) as f32; shape.hidden];
@@ -103,8 +108,7 @@ pub fn markov_network(process: &Markov, positions: usize) -> PlantedNetwork {
         parts.embedding.set(i, i, PIN);
         parts.head.set(symbols, i, NEVER as f64);
         for j in 0..symbols {
-            let p = if i == symbols { process.stationary()[j] } else { process.transition(i, j) };
-            parts.head.set(j, i, libm::log(p));
+            parts.head.set(j, i, log_p((i < symbols).then_some(i), j));
         }
     }
     shape.network(parts)
