@@ -221,7 +221,7 @@ fn no_panic(folder: &Path) {
     if let Ok((spec, checkpoint)) = model::open(folder, &OpenOptions { rope_length: Some(1000), ..Default::default() }) {
         drop(checkpoint.check_finite(&spec));
         checkpoint.fingerprint();
-        model::history_state(&spec, 1000);
+        model::HistoryState::of(&spec).numbers(1000);
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const EVERYONE: &[&str] = &["activation", "error", "files", "tensor", "rng", "Error", "Result"];
 
 /// Plain types that are named where their module may not be known.
-const PLAIN: &[(&str, &str)] = &[("forest", "TokenId"), ("corpus", "Fingerprint")];
+const PLAIN: &[(&str, &str)] = &[("forest", "TokenId"), ("corpus", "Fingerprint"), ("corpus", "Unit"), ("model", "HistoryState"), ("model", "StoredState")];
 
 /// Who may know whom. A part of the house that is not listed may know nobody.
 const MAY_KNOW: &[(&str, &[&str])] = &[

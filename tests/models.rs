@@ -62,7 +62,7 @@ fn history_state_is_as_stated() {
     let state = |name: &str, t: u64| {
         let f = fixtures().into_iter().find(|f| f.folder.ends_with(name)).unwrap();
         let (spec, _) = model::open(&f.folder, &f.options).unwrap();
-        model::history_state(&spec, t)
+        model::HistoryState::of(&spec).numbers(t)
     };
     assert_eq!(state("gpt2", 100), 2 * 2 * 48 * 100);
     assert_eq!(state("llama", 100), 2 * 2 * (2 * 12) * 100);

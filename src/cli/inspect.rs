@@ -13,7 +13,8 @@ use crate::corpus::Tokenizer;
 use crate::engine::{Engine, Extent, cut, own_memory, workspace_bytes};
 use crate::error::Result;
 use crate::forest::{Forest, Readout};
-use crate::model::{self, Checkpoint, Mixer, ModelSpec, Residual};
+use crate::model::{self, Checkpoint, HistoryState, Mixer, ModelSpec, Residual};
+use crate::report::{bytes, grouped};
 
 /// Lengths at which the history state is told, where the model's positions reach them.
 const LENGTHS: [u64; 5] = [128, 1024, 8192, 65_536, 1_048_576];
@@ -197,9 +198,10 @@ pub fn describe(spec: &ModelSpec, checkpoint: &Checkpoint, tokenizer: Option<&To
         lengths.push(n as u64);
         lengths.sort();
     }
+    let state = HistoryState::of(spec);
     let history = |tokens| {
-        let values = model::history_state(spec, tokens);
-        History { tokens, values, bytes: 4 * values }
+        let values = state.numbers(tokens);
+        History { tokens, values, bytes: values.saturating_mul(4) }
     };
     Inspection {
         family: spec.family.clone(),
@@ -267,31 +269,6 @@ fn mixer(m: &Mixer) -> String {
     }
 }
 
-/// A number with separators: 1,916,640.
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
-    }
-    out
-}
-
-/// Bytes in the unit that reads best.
-fn bytes(n: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut x = n as f64;
-    let mut unit = 0;
-    while x >= 1024.0 && unit + 1 < units.len() {
-        x /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{n} B") } else { format!("{x:.1} {}", units[unit]) }
-}
-
 impl Display for Inspection {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         writeln!(f, "family         {}", self.family)?;
@@ -334,12 +311,6 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models").join(name);
         let (spec, checkpoint) = model::open(&folder, &OpenOptions::default()).unwrap();
         describe(&spec, &checkpoint, None)
-    }
-
-    #[test]
-    fn numbers_read_well() {
-        assert_eq!([0, 999, 1000, 1_916_640].map(grouped), ["0", "999", "1,000", "1,916,640"]);
-        assert_eq!([0, 1023, 1536, 5 << 30].map(bytes), ["0 B", "1023 B", "1.5 KiB", "5.0 GiB"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `hilberg measure`: from model folders and texts to I(ℓ; L), its exponent, and a record that resumes.
 
 use super::budget::Budget;
+use super::checkpoints::expanded;
 use super::corpus::CorpusArgs;
 use super::engine::Telling;
 use super::measure_texts::{Groups, Texts};
@@ -59,7 +60,8 @@ enum PiecesChoice {
 /// Measure the mutual information between a text's first ℓ tokens and those after them, and how it grows with ℓ
 #[derive(Args, Debug)]
 pub struct MeasureArgs {
-    /// Model folder (config.json, *.safetensors, tokenizer.json); repeat it to hold several against each other on the same chunks
+    /// Model folder (config.json, *.safetensors, tokenizer.json), or a folder of checkpoints (`step-1000`, …); repeat it to hold several models against each
+    /// other on the same chunks
     #[arg(short, long = "model", required = true, value_name = "MODEL")]
     model: Vec<PathBuf>,
     #[command(flatten)]
@@ -154,8 +156,9 @@ impl Known {
 ///
 /// # Errors
 /// Whatever is wrong with options, models, texts or the output folder; an interruption.
-pub fn run(args: &MeasureArgs) -> Result<()> {
-    let log = RunLog::begin();
+pub fn run(mut args: MeasureArgs) -> Result<()> {
+    args.model = expanded(&args.model)?;
+    let (args, log) = (&args, RunLog::begin());
     let corpus = args.corpus.open()?;
     // Each is opened and checked once, and let go of once it has scored: weights are packed only then.
     let open = args.model.iter().map(|folder| open_model(&args.open, folder)).collect::<Result<Vec<OpenModel>>>()?;

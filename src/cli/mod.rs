@@ -7,6 +7,9 @@ macro_rules! eprintln {
 
 pub mod bench;
 mod budget;
+mod checkpoints;
+pub mod compare;
+pub mod condition;
 pub mod corpus;
 pub mod devices;
 pub mod engine;
@@ -44,6 +47,8 @@ enum Command {
     Measure(measure::MeasureArgs),
     Estimate(estimate::EstimateArgs),
     Fit(fit::FitArgs),
+    Compare(compare::CompareArgs),
+    Condition(condition::ConditionArgs),
     Score(score::ScoreArgs),
     Inspect(inspect::InspectArgs),
     Devices(devices::DevicesArgs),
@@ -61,9 +66,11 @@ pub fn main() -> ExitCode {
     signals::install();
     crate::error::quiet_guarded_panics();
     let done: Result<()> = match cli.command {
-        Command::Measure(args) => measure::run(&args),
+        Command::Measure(args) => measure::run(args),
         Command::Estimate(args) => estimate::run(&args),
         Command::Fit(args) => fit::run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::Condition(args) => condition::run(&args),
         Command::Score(args) => score::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Devices(args) => devices::run(&args),

@@ -69,6 +69,15 @@ pub struct Fit {
     pub documents: usize,
 }
 
+/// What resamples and units say of ln A and β together: from it follow intervals of whatever depends on both.
+#[derive(Clone, Debug)]
+pub struct LawDraws {
+    /// (ln A, β) of each resample, in the draws' order; NaN where too few of its points are positive for a line.
+    pub draws: Vec<(f64, f64)>,
+    /// By how much each unit moves (ln A, β), to first order.
+    pub influence: Vec<(f64, f64)>,
+}
+
 /// Why no power law is reported where one was asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Unfitted {
@@ -88,7 +97,7 @@ const FEWEST_POINTS: usize = 3;
 const MOST_INCOMPLETE: f64 = 0.05;
 
 /// A straight line by least squares: (slope, intercept). `None` below two distinct abscissae.
-fn line(x: impl Iterator<Item = (f64, f64)> + Clone) -> Option<(f64, f64)> {
+pub(super) fn line(x: impl Iterator<Item = (f64, f64)> + Clone) -> Option<(f64, f64)> {
     let n = x.clone().count() as f64;
     let (sx, sy) = x.clone().fold((0.0, 0.0), |(a, b), (x, y)| (a + x, b + y));
     let (mx, my) = (sx / n, sy / n);
@@ -103,6 +112,14 @@ impl Fit {
     /// Why there is no law to report: fewer than three positive points, points without errors, a point that is not positive between those that are, or points that are lost
     /// (I ≤ 0) in more than one resample of twenty.
     pub fn new(cells: &[Cell], resamples: &Resamples, estimator: Estimator, ratio: u32, range: FitRange) -> Result<Self, Unfitted> {
+        Fit::with_draws(cells, resamples, estimator, ratio, range).map(|(fit, _)| fit)
+    }
+
+    /// The same with its resamples.
+    ///
+    /// # Errors
+    /// As [`Fit::new`].
+    pub fn with_draws(cells: &[Cell], resamples: &Resamples, estimator: Estimator, ratio: u32, range: FitRange) -> Result<(Self, LawDraws), Unfitted> {
         let asked = |c: &Cell| c.estimator == estimator && c.ratio == ratio && range.contains(c.split, ratio);
         let (used, out): (Vec<usize>, Vec<usize>) = (0..cells.len()).filter(|&i| asked(&cells[i])).partition(|&i| resamples.mean[i] > 0.0);
         let x: Vec<f64> = used.iter().map(|&i| libm::log(cells[i].split as f64)).collect();
@@ -120,16 +137,13 @@ impl Fit {
         }
 
         let mut incomplete = 0;
-        let (mut slopes, mut intercepts) = (Vec::new(), Vec::new());
+        let mut draws = Vec::with_capacity(resamples.how.resamples as usize);
         for row in resamples.draws.chunks_exact(resamples.cells()) {
             let points = used.iter().zip(&x).filter(|(i, _)| row[**i] > 0.0).map(|(i, x)| (*x, libm::log(row[*i])));
             if points.clone().count() < used.len() {
                 incomplete += 1;
             }
-            if let Some((s, i)) = line(points) {
-                slopes.push(s);
-                intercepts.push(i);
-            }
+            draws.push(line(points).map_or((f64::NAN, f64::NAN), |(s, i)| (i, s)));
         }
         let resampled = resamples.draws.len() / resamples.cells().max(1);
         if incomplete as f64 > MOST_INCOMPLETE * resampled as f64 {
@@ -151,14 +165,15 @@ impl Fit {
             let chosen = intervals.chosen(resamples.units);
             Quantity { value, se, lo: chosen.map(|i| i.lo), hi: chosen.map(|i| i.hi), intervals }
         };
-        let exponent = quantity(slope, slopes, &of_slope);
-        let amplitude = quantity(intercept, intercepts, &of_intercept).exp();
+        let drawn = |of: fn(&(f64, f64)) -> f64| draws.iter().map(of).filter(|x| !x.is_nan()).collect();
+        let exponent = quantity(slope, drawn(|d| d.1), &of_slope);
+        let amplitude = quantity(intercept, drawn(|d| d.0), &of_intercept).exp();
         let my = y.iter().sum::<f64>() / n;
         let (left, all) = x.iter().zip(&y).fold((0.0, 0.0), |(l, a), (x, y)| {
             let e = y - intercept - slope * x;
             (l + e * e, a + (y - my) * (y - my))
         });
-        Ok(Fit {
+        let fit = Fit {
             estimator,
             ratio,
             splits: used.iter().map(|&i| cells[i].split).collect(),
@@ -169,13 +184,22 @@ impl Fit {
             incomplete_resamples: incomplete,
             units: resamples.units,
             documents: resamples.documents,
-        })
+        };
+        Ok((fit, LawDraws { draws, influence: of_intercept.into_iter().zip(of_slope).collect() }))
     }
 }
 
 impl Quantity {
+    /// A number with what resamples (those without it are left out) and units say of it; its standard error from the units' influence.
+    pub(super) fn of(resamples: &Resamples, value: f64, draws: impl Iterator<Item = f64>, influence: &[f64]) -> Self {
+        let se = resamples.se.iter().all(Option::is_some).then(|| influence.iter().map(|x| x * x).sum::<f64>().sqrt());
+        let intervals = resamples.intervals_of(value, se, draws.filter(|x| !x.is_nan()).collect(), influence);
+        let chosen = intervals.chosen(resamples.units);
+        Quantity { value, se, lo: chosen.map(|i| i.lo), hi: chosen.map(|i| i.hi), intervals }
+    }
+
     /// From ln A to A; the standard error by the delta method.
-    fn exp(self) -> Self {
+    pub(super) fn exp(self) -> Self {
         let interval = |i: Option<Interval>| i.map(|i| Interval { lo: libm::exp(i.lo), hi: libm::exp(i.hi) });
         let value = libm::exp(self.value);
         Quantity {

@@ -11,6 +11,8 @@ mod fit;
 pub mod laws;
 mod ngram;
 mod ngram_count;
+mod paired;
+mod power;
 pub mod special;
 mod stopping;
 
@@ -18,7 +20,9 @@ pub use analysis::{Analysis, Note, Options, Point, SATURATED, Skipped, TOO_FEW_D
 pub use contribution::{Cell, Contributions, Estimator, NgramCorrection};
 pub use data::{Group, Marginal, Member, Pairing, Sums};
 pub use errors::{ErrorModel, Interval, Intervals, Resamples, Resampling};
-pub use fit::{Fit, FitRange, Quantity, Unfitted};
+pub use fit::{Fit, FitRange, LawDraws, Quantity, Unfitted};
 pub use ngram::{CountOfCounts, FOLDS, MAX_N, NgramCounts, NgramEntropies, NgramEntropy, grassberger, plug_in};
 pub use ngram_count::{NgramCounter, count_ngrams};
+pub use paired::{Bin, Estimate, Exponent, Information, Paired, Profile, compare, geometric_bins};
+pub use power::{Behind, Outpaces, PowerLaw, Size, growth, outpaces};
 pub use stopping::{FEWEST_GROUPS, Stopping};

@@ -120,6 +120,17 @@ impl Plan {
 
     /// Where `now`, which may have further models, is another measurement than this one: in anything that a recorded sum depends on wherever it is computed.
     pub(super) fn difference(&self, now: &Plan) -> Option<Difference> {
+        let models = self.by_model(now, ModelIdentity::told);
+        self.other_chunks(now).or_else(|| models.into_iter().flatten().next()).or_else(|| self.other_lists(now))
+    }
+
+    /// In which property the chunks of `now`, or the sums over them, are others than this plan's, and what that property is here and there. Models and
+    /// numbers of groups may differ.
+    pub fn chunks_apart(&self, now: &Plan) -> Option<(String, String, String)> {
+        self.other_chunks(now).or_else(|| self.other_lists(now)).map(|d| (d.another(), d.first, d.second))
+    }
+
+    fn other_chunks(&self, now: &Plan) -> Option<Difference> {
         let (d, r) = (&now.design, &self.design);
         let fixed = [
             differs("corpus", self.corpus.to_string(), now.corpus.to_string()),
@@ -133,11 +144,13 @@ impl Plan {
             differs("--foreign", r.foreign.to_string(), d.foreign.to_string()),
             differs("set of sums, by --estimators", sums(r), sums(d)),
         ];
-        let models = self.by_model(now, ModelIdentity::told);
-        // The published lists are halves of the pieces: another number of pieces gives other pairs.
-        let groups = (d.pairing == Pairing::Published)
-            .then(|| differs("--chunks of --pairing published, whose lists depend on it", (2 * self.groups).to_string(), (2 * now.groups).to_string()));
-        fixed.into_iter().chain(models).chain(groups).flatten().next()
+        fixed.into_iter().flatten().next()
+    }
+
+    /// The published lists are halves of the pieces: another number of pieces gives other pairs.
+    fn other_lists(&self, now: &Plan) -> Option<Difference> {
+        let chunks = |plan: &Plan| (2 * plan.groups).to_string();
+        differs("--chunks of --pairing published, whose lists depend on it", chunks(self), chunks(now)).filter(|_| now.design.pairing == Pairing::Published)
     }
 
     /// Where `now` would compute on another kind of device or by another precision.

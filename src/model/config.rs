@@ -357,15 +357,23 @@ impl Config {
         Ok(start)
     }
 
-    /// Refuses what no family here implements, wherever a config.json may say it.
+    /// Refuses weights in a form that is not read here.
     ///
     /// # Errors
-    /// Quantised weights, encoder-decoders, cross attention, attention to the future, pruned heads.
-    pub fn refuse_common(&self) -> Result<()> {
+    /// Quantised weights.
+    pub fn refuse_quantised(&self) -> Result<()> {
         if let Some(q) = self.value("quantization_config").or_else(|| self.value("compression_config")) {
             let method = q.get("quant_method").and_then(Value::as_str).unwrap_or("unnamed").to_uppercase();
             return Err(self.error(format!("the weights are quantised ({method}), which is not supported; take the model's f32, f16 or bf16 folder")));
         }
+        Ok(())
+    }
+
+    /// Refuses what no family here implements, wherever a config.json may say it.
+    ///
+    /// # Errors
+    /// Encoder-decoders, cross attention, attention to the future, pruned heads.
+    pub fn refuse_common(&self) -> Result<()> {
         self.only("is_encoder_decoder", false, "an encoder-decoder gives no probability to a text alone")?;
         self.only("add_cross_attention", false, "cross attention needs a second input")?;
         self.only("tie_encoder_decoder", false, "an encoder-decoder gives no probability to a text alone")?;

@@ -15,6 +15,7 @@ mod config;
 mod families;
 mod fingerprint;
 mod folder;
+pub mod history;
 mod json;
 mod mapped;
 mod rope;
@@ -22,9 +23,10 @@ mod spec;
 
 use std::path::Path;
 
-pub use account::{history_state, parameters};
+pub use account::parameters;
 pub use checkpoint::{Checkpoint, Naming};
 pub use config::Config;
+pub use history::{HistoryState, StoredState};
 pub use mapped::lost;
 pub use spec::*;
 

@@ -1,11 +1,16 @@
 //! What a person looks at: tables, figures, and the files that hold results.
 
+mod amounts;
+pub mod compare;
+pub mod condition;
 pub mod figure;
 mod laws;
 mod published;
+mod records;
 mod results;
 mod table;
 
+pub use amounts::{bytes, grouped};
 pub use laws::comparison;
 pub use published::{Published, PublishedLine};
 pub use results::{FEWEST_OF_A_LABEL, LabelResult, ModelResult, Reading, Report, compute, estimate};

@@ -217,7 +217,7 @@ impl Report {
 }
 
 /// A field as RFC 4180 wants it.
-fn field(text: &str) -> String {
+pub(super) fn field(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_string() }
 }
 

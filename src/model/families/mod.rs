@@ -99,11 +99,20 @@ const ENCODER_DECODER: &[&str] = &[
 /// # Errors
 /// A family that is not supported, or whatever that family finds wrong.
 pub(super) fn read(config: &Config, options: &OpenOptions) -> Result<(ModelSpec, Naming)> {
+    config.refuse_quantised()?;
+    spec(config, options)
+}
+
+/// The same whatever the weights' form is, where no weight is to be read.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn spec(config: &Config, options: &OpenOptions) -> Result<(ModelSpec, Naming)> {
     config.refuse_common()?;
     let read = match config.text("model_type")? {
         Some(kind) => match FAMILIES.iter().find(|(k, _)| *k == kind) {
             Some((_, read)) => read,
-            None => return Err(config.error(unsupported(kind))),
+            None => return Err(config.error(unsupported(kind, std::iter::empty()))),
         },
         None if config.has("d_model") && config.has("n_layer") => &(mamba::read_original as Reader),
         None => return Err(config.error("lacks `model_type`")),
@@ -111,14 +120,20 @@ pub(super) fn read(config: &Config, options: &OpenOptions) -> Result<(ModelSpec,
     read(config, options)
 }
 
-fn unsupported(kind: &str) -> String {
+/// Whether a `model_type` is computed.
+pub(super) fn knows(kind: &str) -> bool {
+    FAMILIES.iter().any(|(k, _)| *k == kind)
+}
+
+/// Why a `model_type` is refused, where `more` are known beside those that are computed.
+pub(super) fn unsupported(kind: &str, more: impl Iterator<Item = &'static str>) -> String {
     if BIDIRECTIONAL.contains(&kind) {
         return format!("model_type \"{kind}\" is bidirectional: it has no chain rule, so no log q of a text");
     }
     if ENCODER_DECODER.contains(&kind) {
         return format!("model_type \"{kind}\" is an encoder-decoder: it gives no probability to a text alone");
     }
-    let known: Vec<&str> = FAMILIES.iter().map(|(k, _)| *k).collect();
+    let known: Vec<&str> = FAMILIES.iter().map(|(k, _)| *k).chain(more).collect();
     format!("model_type \"{kind}\" is not supported; {} are", known.join(", "))
 }
 

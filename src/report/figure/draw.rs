@@ -287,6 +287,10 @@ impl Placed<'_> {
         let mut below = 0;
         for s in named {
             let y = row(below);
+            if !s.band.is_empty() {
+                let corners = [(4.0, -7.0), (40.0, -7.0), (40.0, 7.0), (4.0, 7.0)].map(|(dx, dy)| (self.left + dx, y + dy));
+                canvas.veil(&corners, color(s))?;
+            }
             if !s.curve.is_empty() {
                 canvas.path(&[(self.left + 4.0, y), (self.left + 40.0, y)], s.look.dash, color(s), 1.6)?;
             }

@@ -1,0 +1,105 @@
+//! A comparison as text and as CSV.
+
+use super::{Compared, Model};
+use crate::estimate::{Bin, Estimate, Profile, Quantity, TOO_FEW_DOCUMENTS};
+use crate::report::results::field;
+use crate::report::table::{aligned, plus_minus, with_interval};
+use std::fmt::Write;
+
+/// A number with its interval: `-0.012 [-0.020, -0.004]`.
+pub(super) fn between(e: &Estimate) -> String {
+    with_interval(&Quantity { value: e.value, se: e.se, lo: e.lo, hi: e.hi, intervals: Default::default() })
+}
+
+/// `t` of a bin: `5 … 8`, or one place.
+pub(super) fn places(b: &Bin) -> String {
+    if b.to == b.after + 1 { b.to.to_string() } else { format!("{} … {}", b.after + 1, b.to) }
+}
+
+/// The baseline against each of the others, one after another.
+pub(super) fn table(c: &Compared) -> String {
+    let Some(base) = c.models.iter().find(|m| m.difference.is_none()) else { return String::new() };
+    let level = c.level * 100.0;
+    let mut out = format!(
+        "{} groups of chunks of {} {} that all models have, {} documents; differences by chunk, {level}% intervals\n",
+        c.groups, c.length, c.unit, c.documents
+    );
+    for m in &c.models {
+        if let Some(d) = &m.difference {
+            out += &pair(c, base, m, d);
+        }
+    }
+    if c.documents < TOO_FEW_DOCUMENTS {
+        let _ = writeln!(out, "  too few documents: intervals from {} documents are not to be trusted", c.documents);
+    }
+    out.trim_end().to_string()
+}
+
+fn pair(c: &Compared, base: &Model, m: &Model, d: &Profile) -> String {
+    let head = |first: &str| vec![first.to_string(), base.name.clone(), m.name.clone(), format!("{} − {}", m.name, base.name)];
+    let row = |first: String, a: &Estimate, b: &Estimate, d: &Estimate| vec![first, plus_minus(a.value, a.se), plus_minus(b.value, b.se), between(d)];
+    let mut out = format!("\n  loss h(t) in {}\n", c.loss_unit());
+    let mut rows = vec![head("t")];
+    for (i, bin) in c.bins.iter().enumerate() {
+        rows.push(row(places(bin), &base.profile.loss[i], &m.profile.loss[i], &d.loss[i]));
+    }
+    rows.push(row("all".into(), &base.profile.mean_loss, &m.profile.mean_loss, &d.mean_loss));
+    out += &aligned(&rows);
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    let mut last = None;
+    for (i, x) in d.information.iter().enumerate() {
+        if last.replace((x.estimator, x.ratio)) != Some((x.estimator, x.ratio)) {
+            if !rows.is_empty() {
+                out += &aligned(&std::mem::take(&mut rows));
+            }
+            let _ = writeln!(out, "\n  I(ℓ; {}ℓ) by {} in nats", x.ratio, x.estimator);
+            rows.push(head("ℓ"));
+        }
+        rows.push(row(x.split.to_string(), &base.profile.information[i].estimate, &m.profile.information[i].estimate, &x.estimate));
+    }
+    out += &aligned(&rows);
+    if !d.exponents.is_empty() {
+        out += "\n  exponent β of I = A ℓ^β\n";
+        let mut rows = vec![head("")];
+        for x in &d.exponents {
+            let of = |p: &Profile| {
+                p.exponents.iter().find(|e| (e.estimator, e.ratio) == (x.estimator, x.ratio)).map_or(String::new(), |e| with_interval(&e.exponent))
+            };
+            rows.push(vec![format!("{}, r = {}", x.estimator, x.ratio), of(&base.profile), of(&m.profile), with_interval(&x.exponent)]);
+        }
+        out += &aligned(&rows);
+    }
+    out
+}
+
+/// One row a number; empty where something does not apply.
+pub(super) fn csv(c: &Compared) -> String {
+    let mut out = String::from("quantity,model,baseline,from,to,estimator,ratio,split,unit,value,se,lo,hi,level\n");
+    for m in &c.models {
+        let mut own = |baseline: &str, p: &Profile| {
+            let (name, base) = (field(&m.name), field(baseline));
+            let tail = |e: &Estimate| format!("{},{},{},{},{},{}", c.unit, e.value, number(e.se), number(e.lo), number(e.hi), c.level);
+            for (bin, e) in c.bins.iter().zip(&p.loss) {
+                let _ = writeln!(out, "loss,{name},{base},{},{},,,,{}", bin.after + 1, bin.to, tail(e));
+            }
+            let _ = writeln!(out, "loss,{name},{base},1,{},,,,{}", c.length, tail(&p.mean_loss));
+            for i in &p.information {
+                let _ = writeln!(out, "information,{name},{base},,,{},{},{},{}", i.estimator, i.ratio, i.split, tail(&i.estimate));
+            }
+            for x in &p.exponents {
+                let q = &x.exponent;
+                let e = Estimate { value: q.value, se: q.se, lo: q.lo, hi: q.hi };
+                let _ = writeln!(out, "exponent,{name},{base},,,{},{},,{}", x.estimator, x.ratio, tail(&e));
+            }
+        };
+        own("", &m.profile);
+        if let Some(d) = &m.difference {
+            own(&c.baseline, d);
+        }
+    }
+    out
+}
+
+fn number(x: Option<f64>) -> String {
+    x.map_or(String::new(), |x| x.to_string())
+}
