@@ -12,6 +12,7 @@ pub mod files;
 pub mod forest;
 pub mod measure;
 pub mod model;
+pub mod pairs;
 pub mod report;
 pub mod rng;
 pub mod score;

@@ -12,11 +12,13 @@ const PLAIN: &[(&str, &str)] = &[("forest", "TokenId"), ("corpus", "Fingerprint"
 
 /// Who may know whom. A part of the house that is not listed may know nobody.
 const MAY_KNOW: &[(&str, &[&str])] = &[
-    ("cli", &["backend", "bench", "corpus", "engine", "estimate", "forest", "measure", "model", "report", "score", "source"]),
+    ("cli", &["backend", "bench", "corpus", "engine", "estimate", "forest", "measure", "model", "pairs", "report", "score", "source"]),
     ("report", &["estimate", "measure"]),
     ("source", &["engine", "model", "estimate", "forest"]),
     ("measure", &["engine", "forest", "corpus", "estimate"]),
     ("score", &["engine", "forest", "corpus", "estimate"]),
+    // Counts of pairs are what two-point estimates are made of.
+    ("pairs", &["estimate"]),
     ("engine", &["forest", "model", "backend"]),
     ("bench", &["backend", "forest", "model"]),
     ("backend", &["forest"]),

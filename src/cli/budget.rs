@@ -25,6 +25,11 @@ impl Budget {
         self.rest / 4 * 3
     }
 
+    /// Work without an engine: all but the program's own.
+    pub fn without_engine(self) -> usize {
+        self.rest
+    }
+
     /// Texts on their way to tokens beside an engine at work.
     pub fn room_beside_engine(self) -> Room {
         Room(self.rest / 8)

@@ -28,6 +28,7 @@ pub mod source;
 mod source_args;
 mod source_figure;
 pub mod trace;
+pub mod two_point;
 
 use crate::error::{OneLine, Result};
 use clap::Parser;
@@ -55,6 +56,7 @@ enum Command {
     Bench(bench::BenchArgs),
     Source(source::SourceArgs),
     Trace(trace::TraceArgs),
+    TwoPoint(two_point::TwoPointArgs),
 }
 
 /// Runs the command line; errors become one line and an exit status.
@@ -77,6 +79,7 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Source(args) => source::run(args),
         Command::Trace(args) => trace::run(&args),
+        Command::TwoPoint(args) => two_point::run(&args),
     };
     signals::end();
     match done {

@@ -102,6 +102,47 @@ fn work(spec: &ModelSpec, forest: &Forest, readout: &Readout) -> (Work, usize) {
     (work, waves.iter().map(|w| w.tokens.len()).sum())
 }
 
+/// How much of a known amount is done: a bar on a terminal, a line now and then in a log.
+pub struct Amount {
+    name: &'static str,
+    bar: Option<ProgressBar>,
+    total: u64,
+    logged: Instant,
+}
+
+impl Amount {
+    /// Nothing of `total` yet; a `quiet` one says nothing.
+    pub fn new(name: &'static str, total: u64, quiet: bool) -> Self {
+        let bar = (!quiet).then(|| {
+            let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+            if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {percent}% {msg}, {eta} left") {
+                bar.set_style(style);
+            }
+            bar.with_prefix(name)
+        });
+        Amount { name, bar, total, logged: Instant::now() }
+    }
+
+    /// Takes what is done, and what to say of it.
+    pub fn show(&mut self, done: u64, said: &str) {
+        let Some(bar) = &self.bar else { return };
+        if !bar.is_hidden() {
+            bar.set_position(done);
+            bar.set_message(said.to_string());
+        } else if self.logged.elapsed() >= EVERY {
+            self.logged = Instant::now();
+            eprintln!("{}: {:.0}% {said}", self.name, 100.0 * done as f64 / self.total.max(1) as f64);
+        }
+    }
+
+    /// Clears the bar.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 /// How far a scoring is whose end is not known beforehand: a line that changes on a terminal, one now and then in a log, and a last one.
 pub struct Counter {
     /// What is counted beside tokens.

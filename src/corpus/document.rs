@@ -63,6 +63,8 @@ pub struct Documents<'a> {
     options: &'a ReadOptions,
     open: Option<(&'a Source, Box<dyn Records + 'a>)>,
     wanted: Option<std::slice::Iter<'a, u64>>,
+    /// Where none are wanted by number, the first one.
+    first: u64,
     /// Documents read or passed over.
     number: u64,
     notes: Notes,
@@ -71,7 +73,12 @@ pub struct Documents<'a> {
 impl<'a> Documents<'a> {
     /// All documents, or those whose numbers are `wanted`.
     pub(super) fn new(sources: &'a [Source], options: &'a ReadOptions, wanted: Option<&'a [u64]>) -> Self {
-        Documents { sources: sources.iter(), options, open: None, wanted: wanted.map(<[u64]>::iter), number: 0, notes: Notes::default() }
+        Documents { sources: sources.iter(), options, open: None, wanted: wanted.map(<[u64]>::iter), first: 0, number: 0, notes: Notes::default() }
+    }
+
+    /// All documents from number `first` on.
+    pub(super) fn starting_at(self, first: u64) -> Self {
+        Documents { first, ..self }
     }
 
     /// What the person who gave the corpus should know of what was read so far, one sentence each: empty documents, ids that came again, bytes that
@@ -82,7 +89,7 @@ impl<'a> Documents<'a> {
 
     fn step(&mut self) -> Result<Option<Document>> {
         let target = match &mut self.wanted {
-            None => self.number,
+            None => self.number.max(self.first),
             Some(wanted) => match wanted.next() {
                 Some(&target) => target,
                 None => return Ok(None),

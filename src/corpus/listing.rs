@@ -81,6 +81,11 @@ impl Corpus {
         Documents::new(&self.sources, &self.options, None)
     }
 
+    /// The same from number `first` on; those before are passed over as by [`Corpus::selected`].
+    pub fn documents_from(&self, first: u64) -> Documents<'_> {
+        self.documents().starting_at(first)
+    }
+
     /// The documents of the given numbers, which ascend without repetition: number i is the i-th, from 0, of [`Corpus::documents`]. The others are passed over as cheaply as
     /// their format allows (files of one document are not opened, JSON lines not parsed, rows of tokens and of Parquet jumped over), and nothing is read after the last. They come in the
     /// order of their numbers; fewer come if the corpus has fewer than when it was read before.

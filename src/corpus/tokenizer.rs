@@ -117,6 +117,11 @@ impl Tokenizer {
         self.inner.get_vocab_size(true)
     }
 
+    /// The largest id that a text can become, and one more.
+    pub fn ids(&self) -> u32 {
+        self.largest.saturating_add(1)
+    }
+
     /// The id of a token, special or not, by its spelling in the vocabulary.
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)

@@ -1,11 +1,12 @@
 //! Counting n-gram blocks over a stream of documents in bounded memory: sorted runs, on disk where there are several, and one merge of them.
 
-use super::ngram::{CountOfCounts, FOLDS, MAX_N, NgramCounts};
+use super::ngram::{FOLDS, MAX_N, NgramCounts};
+use super::tally::{FoldCounts, FoldTally};
 use crate::error::Result;
 use crate::files::Scratch;
 use rayon::prelude::*;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 use std::path::{Path, PathBuf};
 
 /// Counts blocks of 1 … [`MAX_N`] tokens at every offset inside documents, never across them. Document d is in fold d mod min([`FOLDS`], documents).
@@ -247,9 +248,7 @@ impl Reader<'_> {
 
 /// Counts of counts, over all folds and with each left out, from (block, fold) pairs that come in order.
 struct Tally {
-    all: BTreeMap<u64, u64>,
-    /// What leaving a fold out changes: only the blocks that occur in it.
-    change: Vec<BTreeMap<u64, i64>>,
+    blocks: FoldTally,
     block: Option<u128>,
     /// How often the present block occurs in each fold that has it, ascending.
     in_fold: Vec<(usize, u64)>,
@@ -257,7 +256,7 @@ struct Tally {
 
 impl Tally {
     fn new(folds: usize) -> Self {
-        Tally { all: BTreeMap::new(), change: vec![BTreeMap::new(); folds], block: None, in_fold: Vec::new() }
+        Tally { blocks: FoldTally::new(folds, &[]), block: None, in_fold: Vec::new() }
     }
 
     /// Takes `count` occurrences of a block in a fold; blocks ascend, and folds within them.
@@ -274,30 +273,13 @@ impl Tally {
 
     /// The present block will not come again.
     fn close(&mut self) {
-        let count: u64 = self.in_fold.iter().map(|f| f.1).sum();
-        if count == 0 {
-            return;
-        }
-        *self.all.entry(count).or_default() += 1;
-        for (fold, c) in self.in_fold.drain(..) {
-            *self.change[fold].entry(count).or_default() -= 1;
-            if c < count {
-                *self.change[fold].entry(count - c).or_default() += 1;
-            }
-        }
+        self.blocks.add(&self.in_fold);
+        self.in_fold.clear();
     }
 
     fn counts(self, n: u32) -> NgramCounts {
-        let Tally { all, change, .. } = self;
-        let folds = change.len();
-        let left_out = change.into_iter().map(|mut c| -> CountOfCounts {
-            for (&count, &many) in &all {
-                *c.entry(count).or_default() += many as i64;
-            }
-            c.into_iter().filter(|&(_, many)| many > 0).map(|(count, many)| (count, many as u64)).collect()
-        });
-        let left_out = if folds > 1 { left_out.collect() } else { Vec::new() };
-        NgramCounts { n, all: all.into_iter().collect(), left_out }
+        let FoldCounts { all, left_out, .. } = self.blocks.counts();
+        NgramCounts { n, all, left_out }
     }
 }
 

@@ -9,9 +9,11 @@ mod published;
 mod records;
 mod results;
 mod table;
+mod two_point;
 
 pub use amounts::{bytes, grouped};
 pub use laws::comparison;
 pub use published::{Published, PublishedLine};
 pub use results::{FEWEST_OF_A_LABEL, LabelResult, ModelResult, Reading, Report, compute, estimate};
 pub use table::table;
+pub use two_point::TwoPointReport;

@@ -1,0 +1,181 @@
+//! Two-point information for people and for programs: the table, `result.json`, `result.csv` and the figure.
+
+use super::figure::{Axis, Look, Panel, Plot, Point, Scale, Series};
+use super::table::{aligned, plus_minus, significant};
+use crate::corpus::Fingerprint;
+use crate::error::Result;
+use crate::estimate::{EntropyEstimator, Fitted, Marginals, TwoPoint, TwoPointAt, TwoPointValue};
+use crate::files;
+use serde::Serialize;
+use std::fmt::Write;
+use std::path::Path;
+
+/// All results of a count, as `result.json` holds them.
+#[derive(Clone, Debug, Serialize)]
+pub struct TwoPointReport {
+    /// What the texts are called: not part of the results.
+    #[serde(skip)]
+    pub name: String,
+    /// The corpus, and its tokenizer where symbols are tokens of text.
+    pub corpus: Fingerprint,
+    /// What distances count: `tokens`, `bytes` or `words`.
+    pub unit: String,
+    /// Seed of the shuffled pairs.
+    pub seed: u64,
+    /// Estimates and laws.
+    #[serde(flatten)]
+    pub result: TwoPoint,
+}
+
+/// The estimator that the figure and the table of biases show.
+const SHOWN: usize = 0;
+
+/// Documents below which an interval from folds of them is not to be trusted.
+const FEW_DOCUMENTS: u64 = 10;
+
+impl TwoPointReport {
+    /// Writes `result.json`, `result.csv`, `figure.png` and `figure.svg` into a folder.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        files::write_json(&folder.join("result.json"), self)?;
+        files::write_bytes(&folder.join("result.csv"), self.csv().as_bytes())?;
+        let figure = self.figure();
+        figure.write_svg(&folder.join("figure.svg"))?;
+        figure.write_png(&folder.join("figure.png"))
+    }
+
+    /// One row a distance and estimator; an empty field where there is no error or no baseline.
+    pub fn csv(&self) -> String {
+        let mut out = String::from("distance,unit,estimator,nats,se,lo,hi,level,shuffled,pairs,distinct,documents\n");
+        let number = |x: Option<f64>| x.map_or(String::new(), |x| x.to_string());
+        let TwoPoint { level, documents, points, .. } = &self.result;
+        for TwoPointAt { distance, pairs, distinct, values } in points {
+            for v in values {
+                let name = serde_json::to_value(v.estimator).ok().and_then(|n| n.as_str().map(str::to_string)).unwrap_or_default();
+                let (se, lo, hi, shuffled) = (number(v.se), number(v.interval.map(|i| i.lo)), number(v.interval.map(|i| i.hi)), number(v.shuffled));
+                let (unit, nats) = (&self.unit, v.nats);
+                let _ = writeln!(out, "{distance},{unit},{name},{nats},{se},{lo},{hi},{level},{shuffled},{pairs},{distinct},{documents}");
+            }
+        }
+        out
+    }
+
+    /// Tables for a terminal: estimates by distance, what shows their bias, and laws.
+    pub fn table(&self) -> String {
+        let r = &self.result;
+        let mut out = format!("{}: {} documents in {} folds, {} {}, {} different\n", self.name, r.documents, r.folds, r.tokens, self.unit, r.distinct_tokens);
+        let of = match r.marginals {
+            Marginals::Pairs => "I_d = H(w_t) + H(w_t+d) − H(w_t, w_t+d)",
+            Marginals::Singles => "I_d = 2 H(w) − H(w_t, w_t+d), as published",
+        };
+        let _ = writeln!(out, "\n  {of} in nats ± standard error, d in {}", self.unit);
+        let shuffled = r.points.iter().any(|p| p.values.iter().any(|v| v.shuffled.is_some()));
+        let heads = ["d", "pairs", "different"].map(String::from).into_iter().chain(EntropyEstimator::ALL.map(|e| e.to_string()));
+        let mut rows = vec![heads.chain(shuffled.then(|| format!("shuffled ({})", EntropyEstimator::ALL[SHOWN]))).collect::<Vec<_>>()];
+        for p in &r.points {
+            let fixed = [p.distance, p.pairs, p.distinct].map(|n| n.to_string()).into_iter();
+            let values = p.values.iter().map(|v| plus_minus(v.nats, v.se));
+            rows.push(fixed.chain(values).chain(p.values[SHOWN].shuffled.map(|s| significant(s, 3))).collect());
+        }
+        out += &aligned(&rows);
+        if !r.growth.is_empty() {
+            let _ = writeln!(out, "\n  the same ({}) from the first documents alone: what still changes is bias", EntropyEstimator::ALL[SHOWN]);
+            let heads = r.growth.iter().chain([&r.documents]).map(|n| format!("{n} documents"));
+            rows = vec![std::iter::once("d".to_string()).chain(heads).collect()];
+            for p in &r.points {
+                let v = &p.values[SHOWN];
+                rows.push(std::iter::once(p.distance.to_string()).chain(v.growth.iter().chain([&v.nats]).map(|&x| significant(x, 4))).collect());
+            }
+            out += &aligned(&rows);
+        }
+        out + &self.laws()
+    }
+
+    fn laws(&self) -> String {
+        let r = &self.result;
+        let mut out = String::new();
+        if r.laws.iter().any(|l| l.law.is_some()) {
+            let _ = writeln!(
+                out,
+                "\n  I_d = A d^−α + c, 0 ≤ c < min I_d, weighted least squares, {}% intervals; beside it ln I_d against ln d, as published",
+                r.level * 100.0
+            );
+            let mut rows = vec![["", "α", "A (nats)", "c (nats)", "d", "α of logarithms", "A (nats)"].map(String::from).to_vec()];
+            for l in &r.laws {
+                let Some(law) = &l.law else { continue };
+                let range = [law.distances.first(), law.distances.last()].into_iter().flatten().map(u64::to_string).collect::<Vec<_>>().join(" … ");
+                let published = law.published.map_or([String::new(), String::new()], |(alpha, a)| [significant(alpha, 3), significant(a, 3)]);
+                let fitted = [law.exponent, law.amplitude, law.residual].map(|f| with_interval(&f));
+                rows.push(std::iter::once(l.estimator.to_string()).chain(fitted).chain([range]).chain(published).collect());
+            }
+            out += &aligned(&rows);
+        }
+        for l in &r.laws {
+            if let Some(why) = &l.unfitted {
+                let _ = writeln!(out, "  no law for {}: {why}", l.estimator);
+            }
+        }
+        if r.documents < FEW_DOCUMENTS {
+            let _ = writeln!(out, "  too few documents: errors from {} documents are not to be trusted", r.documents);
+        }
+        out
+    }
+
+    /// I_d against d on logarithmic axes, with intervals, the law and the shuffled pairs.
+    pub fn figure(&self) -> Plot {
+        let r = &self.result;
+        let points = |y: &dyn Fn(&TwoPointValue) -> Option<f64>, interval: bool| -> Vec<Point> {
+            let at = |p: &TwoPointAt| {
+                let v = p.values.get(SHOWN)?;
+                Some(Point { x: p.distance as f64, y: y(v)?, interval: v.interval.filter(|_| interval).map(|i| (i.lo, i.hi)) })
+            };
+            r.points.iter().filter_map(at).collect()
+        };
+        let estimator = EntropyEstimator::ALL[SHOWN];
+        let law = r.laws.get(SHOWN).and_then(|l| l.law.as_ref());
+        let mut label = estimator.to_string();
+        let mut curve = Vec::new();
+        if let Some(law) = law {
+            label += &format!(": α = {}, c = {}", with_interval(&law.exponent), significant(law.residual.value, 2)).replace('-', "−");
+            let (from, to) = (law.distances.first().copied().unwrap_or(1) as f64, law.distances.last().copied().unwrap_or(1) as f64);
+            // Above a residual bias the law is curved here.
+            curve = (0..=64).map(|i| from * (to / from).powf(f64::from(i) / 64.0)).map(|d| (d, law.at(d))).collect();
+        }
+        let mut series = vec![Series { label, look: Look::nth(0), points: points(&|v| Some(v.nats), true), curve, band: Vec::new() }];
+        let shuffled = points(&|v| v.shuffled, false);
+        if !shuffled.is_empty() {
+            let curve = shuffled.iter().map(|p| (p.x, p.y)).collect();
+            series.push(Series { label: "shuffled pairs: bias alone".into(), look: Look::nth(1).dashed(3.0), points: shuffled, curve, band: Vec::new() });
+        }
+        let powers = r.points.iter().all(|p| p.distance.is_power_of_two());
+        let mut notes = Vec::new();
+        if r.points.iter().any(|p| p.values.iter().any(|v| v.interval.is_some())) {
+            notes.push(format!("line: A d^−α + c; bars: {}% intervals by folds of documents", r.level * 100.0));
+        }
+        if r.documents < FEW_DOCUMENTS {
+            notes.push(format!("too few documents for intervals to be trusted: {}", r.documents));
+        }
+        let panel = Panel {
+            title: self.name.clone(),
+            subtitle: format!("{} documents, {} {}, {} different", r.documents, r.tokens, self.unit, r.distinct_tokens),
+            x: Axis::new(format!("d ({})", self.unit), if powers { Scale::Log2 } else { Scale::Log }),
+            y: Axis::new("I_d (nats)", Scale::Log),
+            series,
+            notes,
+        };
+        Plot { panels: vec![panel], columns: 0, shared: false }
+    }
+}
+
+/// `0.72 [0.70, 0.75]`, decimals by the interval's width.
+fn with_interval(f: &Fitted) -> String {
+    let width = f.interval.hi - f.interval.lo;
+    if width > 0.0 && width.is_finite() {
+        let decimals = (1 - (width / 2.0).log10().floor() as i32).clamp(0, 9) as usize;
+        format!("{:.decimals$} [{:.decimals$}, {:.decimals$}]", f.value, f.interval.lo, f.interval.hi)
+    } else {
+        significant(f.value, 3)
+    }
+}
