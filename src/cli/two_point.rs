@@ -135,8 +135,11 @@ impl TwoPointArgs {
             return Err(Error::input(format!("no document has two {unit} at a distance of {}; give longer texts or smaller --distances", plan.distances[0])));
         }
         if let Some(d) = self.distances.iter().filter(|d| result.points.iter().all(|p| p.distance != **d)).min() {
-            notices.push(format!("no document is longer than {d} {unit}: larger distances have no pairs"));
-            notices.iter().rev().take(1).for_each(|n| eprintln!("note: {n}"));
+            let notice = format!("no document is longer than {d} {unit}: larger distances have no pairs");
+            if !self.quiet {
+                eprintln!("note: {notice}");
+            }
+            notices.push(notice);
         }
         let report = TwoPointReport { name: self.name(), corpus: plan.corpus, unit: plan.unit, seed: self.seed, result };
         if let Some(folder) = &folder {

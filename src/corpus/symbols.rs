@@ -73,7 +73,7 @@ impl Survey {
             match (unit, &content) {
                 (SymbolUnit::Tokens, Content::Text(_)) => {
                     let t = tokenizer.ok_or_else(|| Error::input(format!("{id} is text and there is no tokenizer; name one with --tokenizer")))?;
-                    plain = plain.max(t.ids());
+                    plain = plain.max(t.ids()).max(t.vocab_size() as u32);
                 }
                 (SymbolUnit::Tokens, Content::Tokens(tokens)) => {
                     for &t in tokens {
@@ -190,7 +190,7 @@ mod tests {
         let texts: [(&str, &[u8]); 2] = [("a.txt", "the cat\u{a0}the\n".as_bytes()), ("b.txt", b"A cat the  ")];
         assert_eq!(read(&texts, SymbolUnit::Words, 1 << 20).unwrap(), (3, vec![vec![0, 1, 0], vec![2, 1, 0]]));
         assert_eq!(read(&texts[1..], SymbolUnit::Bytes, 0).unwrap(), (256, vec![b"A cat the  ".map(u32::from).to_vec()]));
-        assert!(read(&texts, SymbolUnit::Words, 100).unwrap_err().to_string().contains("3 different words and more do not fit"));
+        assert!(read(&texts, SymbolUnit::Words, 100).unwrap_err().to_string().contains("2 different words and more do not fit"));
         assert!(read(&texts, SymbolUnit::Tokens, 0).unwrap_err().to_string().contains("a.txt is text and there is no tokenizer"));
         let tokens: [(&str, &[u8]); 1] = [("t.bin", &[1, 0])];
         assert!(read(&tokens, SymbolUnit::Bytes, 0).unwrap_err().to_string().contains("t.bin has tokens and no text; leave --unit bytes out"));

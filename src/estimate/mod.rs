@@ -24,7 +24,7 @@ mod two_point;
 pub use analysis::{Analysis, Note, Options, Point, SATURATED, Skipped, TOO_FEW_DOCUMENTS, analyse};
 pub use contribution::{Cell, Contributions, Estimator, NgramCorrection};
 pub use data::{Group, Marginal, Member, Pairing, Sums};
-pub use decay::{Decay, DecayPoint, Fitted};
+pub use decay::{Decay, DecayPoint, Fitted, StraightLine};
 pub use entropies::{EntropyEstimator, chao_shen, miller_madow};
 pub use errors::{ErrorModel, Interval, Intervals, Resamples, Resampling};
 pub use fit::{Fit, FitRange, LawDraws, Quantity, Unfitted};

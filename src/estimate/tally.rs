@@ -33,7 +33,7 @@ pub fn total(counts: &[(u64, u64)]) -> u64 {
 }
 
 /// Counts below this lie in a table, the few above it in a map: nearly all pairs of a text are rare.
-const SMALL: usize = 128;
+const SMALL: usize = 512;
 
 /// Takes one thing after the other with its counts by fold. Tallies of disjoint sets of things add up to that of all of them, in any order.
 #[derive(Clone, Debug)]
@@ -64,16 +64,21 @@ impl FoldTally {
 
     /// Takes a thing that occurs so often in each of these folds, which differ; where it is in no fold, nothing.
     pub fn add(&mut self, in_fold: &[(usize, u64)]) {
-        let all: u64 = in_fold.iter().map(|f| f.1).sum();
-        self.change(0, all, 1);
+        self.add_many(in_fold, 1);
+    }
+
+    /// Takes `many` different things that all occur so often in each of these folds.
+    pub fn add_many(&mut self, in_fold: &[(usize, u64)], many: u64) {
+        let (all, many) = (in_fold.iter().map(|f| f.1).sum(), many as i64);
+        self.change(0, all, many);
         for &(fold, count) in in_fold {
-            self.change(1 + fold, all, -1);
-            self.change(1 + fold, all - count, 1);
+            self.change(1 + fold, all, -many);
+            self.change(1 + fold, all - count, many);
         }
         for i in 0..self.first.len() {
             let n = self.first[i];
             let count = in_fold.iter().filter(|f| f.0 < n).map(|f| f.1).sum();
-            self.change(1 + self.folds + i, count, 1);
+            self.change(1 + self.folds + i, count, many);
         }
     }
 

@@ -5,37 +5,55 @@ use crate::estimate::{FoldTally, first_folds};
 /// How often each symbol is the second of a pair, of one first symbol and one fold.
 pub(super) struct Row {
     times: Vec<u32>,
-    /// The symbols that are not 0 times.
+    /// The symbols that are not 0 times: the first `many`, and room for one more.
     met: Vec<u32>,
+    many: usize,
+    looked_up: [u32; AT_ONCE],
 }
+
+/// Symbols that are looked up together.
+const AT_ONCE: usize = 256;
 
 impl Row {
     /// An empty row of `kinds` symbols.
     pub fn new(kinds: usize) -> Self {
-        Row { times: vec![0; kinds], met: Vec::new() }
+        Row { times: vec![0; kinds], met: vec![0; kinds + 1], many: 0, looked_up: [0; AT_ONCE] }
     }
 
-    /// Counts one pair.
-    #[inline]
-    pub fn count(&mut self, second: u32) {
-        let times = &mut self.times[second as usize];
-        if *times == 0 {
-            self.met.push(second);
+    /// Counts what lies `distance` symbols on from the places `firsts`.
+    pub fn count(&mut self, symbols: &[u32], firsts: &[u32], distance: usize) {
+        let Row { times, met, many, looked_up } = self;
+        for firsts in firsts.chunks(AT_ONCE) {
+            // All together, and then counted: what is counted waits for its symbol, and that for memory.
+            let seconds = &mut looked_up[..firsts.len()];
+            seconds.iter_mut().zip(firsts).for_each(|(second, &place)| *second = symbols[place as usize + distance]);
+            for &second in &*seconds {
+                let times = &mut times[second as usize];
+                // Whether a symbol is new cannot be foretold, so nothing branches on it: it is noted in any case, and stays if it is.
+                met[*many] = second;
+                *many += usize::from(*times == 0);
+                *times += 1;
+            }
         }
-        *times += 1;
+    }
+
+    /// Counts a pair that is not in it, `times` times.
+    pub fn put(&mut self, second: u32, times: u32) {
+        self.times[second as usize] = times;
+        self.met[self.many] = second;
+        self.many += 1;
     }
 
     /// How many different symbols are in it.
     pub fn len(&self) -> usize {
-        self.met.len()
+        self.many
     }
 
     /// Empties it into `take`, which is told a symbol and how often it is there.
     pub fn drain(&mut self, mut take: impl FnMut(u32, u32)) {
-        for &second in &self.met {
+        for &second in &self.met[..std::mem::take(&mut self.many)] {
             take(second, std::mem::take(&mut self.times[second as usize]));
         }
-        self.met.clear();
     }
 }
 
@@ -69,6 +87,8 @@ pub(super) struct Gather {
     met: Vec<u32>,
     first: Vec<u64>,
     second: Vec<u64>,
+    /// By fold, pairs that occur once in it and in no other.
+    once: Vec<u64>,
     /// Of one pair, the folds that have it.
     in_fold: Vec<(usize, u64)>,
 }
@@ -83,7 +103,15 @@ struct Link {
 impl Gather {
     /// Nothing yet, of `kinds` symbols.
     pub fn new(kinds: usize, folds: usize) -> Self {
-        Gather { head: vec![0; kinds], links: Vec::new(), met: Vec::new(), first: vec![0; folds], second: vec![0; folds], in_fold: Vec::new() }
+        Gather {
+            head: vec![0; kinds],
+            links: Vec::new(),
+            met: Vec::new(),
+            first: vec![0; folds],
+            second: vec![0; folds],
+            once: vec![0; folds],
+            in_fold: Vec::new(),
+        }
     }
 
     /// Number of folds.
@@ -115,6 +143,11 @@ impl Gather {
     pub fn close(&mut self, tallies: &mut Tallies) {
         for second in self.met.drain(..) {
             let mut at = std::mem::take(&mut self.head[second as usize]);
+            // Most pairs of a text are these.
+            if let Some(Link { count: 1, fold, before: 0 }) = self.links.get(at as usize - 1) {
+                self.once[*fold as usize] += 1;
+                continue;
+            }
             while let Some(link) = (at as usize).checked_sub(1).map(|i| &self.links[i]) {
                 at = link.before;
                 let fold = link.fold as usize;
@@ -128,6 +161,9 @@ impl Gather {
             self.in_fold.clear();
         }
         self.links.clear();
+        for (fold, many) in self.once.iter_mut().enumerate().filter(|f| *f.1 > 0) {
+            tallies.joint.add_many(&[(fold, 1)], std::mem::take(many));
+        }
         for (of, tally) in [(&mut self.first, &mut tallies.first), (&mut self.second, &mut tallies.second)] {
             self.in_fold.extend(of.iter_mut().map(std::mem::take).enumerate().filter(|f| f.1 > 0));
             tally.add(&self.in_fold);

@@ -28,6 +28,9 @@ pub(super) struct Reached {
     pub all: bool,
 }
 
+/// No count is larger: a segment has fewer places. Sums of smaller ones do not overflow.
+const MOST: usize = 1 << 32;
+
 /// Bytes after the list of places.
 const TAIL: u64 = 8 + 8 + 1 + 8;
 
@@ -306,11 +309,11 @@ impl Reader<'_> {
     fn row(&mut self, gather: &mut Gather, kinds: usize) -> Result<()> {
         let folds = gather.folds();
         while let Some(fold) = self.below(folds + 1)?.checked_sub(1) {
-            let seconds = self.number()?;
+            let seconds = self.below(MOST)? as u64;
             gather.seconds(fold, seconds);
             for _ in 0..self.number()? {
                 let second = self.below(kinds)? as u32;
-                let count = self.number()?;
+                let count = self.below(MOST)? as u64;
                 gather.pair(fold, second, count);
             }
         }

@@ -1,13 +1,14 @@
 //! Texts in memory, and the places of every symbol in them.
 
 use super::rows::Row;
+use std::ops::Range;
 
 /// Documents, or parts of them, of a segment at most: so that two bytes say which.
 pub(super) const MOST_PIECES: usize = 1 << 16;
 
 /// A document in a segment, or the part of one.
 #[derive(Clone, Copy, Debug)]
-struct Piece {
+pub(super) struct Piece {
     /// Its first place.
     start: u32,
     /// The end of the places that are counted here.
@@ -18,6 +19,21 @@ struct Piece {
     fold: u32,
     /// Where in the document it starts.
     offset: u64,
+}
+
+impl Piece {
+    /// The places that are counted here.
+    pub fn own(&self) -> Range<usize> {
+        self.start as usize..self.own as usize
+    }
+
+    /// The first place that has a partner at this distance before it, and the end of those that have one after them; of distance 0 none has one after it.
+    pub fn partners(&self, distance: u64) -> (usize, usize) {
+        // No text in memory is as long as a distance beyond 32 bits.
+        let bounded = |d: u64| u32::try_from(d).unwrap_or(u32::MAX);
+        let from = self.start.saturating_add(bounded(distance.saturating_sub(self.offset)));
+        (from as usize, if distance == 0 { 0 } else { self.end.saturating_sub(bounded(distance)) as usize })
+    }
 }
 
 /// Texts as symbols.
@@ -51,6 +67,16 @@ impl Segment {
         self.own
     }
 
+    /// Its symbols, with those that are only seen.
+    pub fn symbols(&self) -> &[u32] {
+        &self.symbols
+    }
+
+    /// The pieces of documents in a fold.
+    pub fn of_fold(&self, fold: usize) -> impl Iterator<Item = &Piece> {
+        self.pieces.iter().filter(move |p| p.fold as usize == fold)
+    }
+
     /// Pieces taken.
     pub fn pieces(&self) -> usize {
         self.pieces.len()
@@ -68,9 +94,8 @@ impl Segment {
         // By fold, and in the order of the text within it.
         self.pieces.sort_by_key(|p| (p.fold, p.start));
         let mut starts = vec![0u32; kinds + 1];
-        let own = |p: &Piece| p.start as usize..p.own as usize;
         for p in &self.pieces {
-            for &s in &self.symbols[own(p)] {
+            for &s in &self.symbols[p.own()] {
                 starts[s as usize + 1] += 1;
             }
         }
@@ -80,7 +105,7 @@ impl Segment {
         let mut next = starts[..kinds].to_vec();
         let (mut places, mut piece_of) = (vec![0u32; self.own], vec![0u16; self.own]);
         for (number, p) in self.pieces.iter().enumerate() {
-            for place in own(p) {
+            for place in p.own() {
                 let at = &mut next[self.symbols[place] as usize];
                 places[*at as usize] = place as u32;
                 piece_of[*at as usize] = number as u16;
@@ -116,26 +141,22 @@ impl Inverted<'_> {
     /// Counts the pairs at a distance of which `symbol` is the first, and how often it is the second, fold by fold. Of distance 0 there are no pairs.
     pub fn pairs(&self, symbol: usize, distance: u64, row: &mut Row, groups: &mut impl Groups) {
         let of = self.starts[symbol] as usize..self.starts[symbol + 1] as usize;
-        // No text in memory is as long as a distance beyond 32 bits; so none of its places has a partner, nor a piece that begins so far on.
-        let step = u32::try_from(distance).unwrap_or(u32::MAX);
-        let (mut piece, mut fold, mut seconds) = (None, None, 0);
-        let (mut from, mut until) = (0, 0);
-        for (&place, &number) in self.places[of.clone()].iter().zip(&self.piece_of[of]) {
-            if piece != Some(number) {
-                piece = Some(number);
-                let p = &self.pieces[number as usize];
-                if fold != Some(p.fold) {
-                    if let Some(fold) = fold.replace(p.fold) {
-                        groups.group(fold as usize, std::mem::take(&mut seconds), row);
-                    }
-                }
-                from = p.start.saturating_add(u32::try_from(distance.saturating_sub(p.offset)).unwrap_or(u32::MAX));
-                until = if distance == 0 { 0 } else { p.end.saturating_sub(step) };
+        let (mut fold, mut seconds) = (None, 0);
+        let (mut places, mut piece_of) = (&self.places[of.clone()], &self.piece_of[of]);
+        while let Some(&number) = piece_of.first() {
+            let many = piece_of.iter().position(|&n| n != number).unwrap_or(piece_of.len());
+            let p = &self.pieces[number as usize];
+            if fold != Some(p.fold)
+                && let Some(fold) = fold.replace(p.fold)
+            {
+                groups.group(fold as usize, std::mem::take(&mut seconds), row);
             }
-            seconds += u64::from(place >= from);
-            if place < until {
-                row.count(self.symbols[(place + step) as usize]);
-            }
+            let (own, later) = places.split_at(many);
+            let (from, until) = p.partners(distance);
+            seconds += (many - own.partition_point(|&place| (place as usize) < from)) as u64;
+            let firsts = &own[..own.partition_point(|&place| (place as usize) < until)];
+            row.count(self.symbols, firsts, distance as usize);
+            (places, piece_of) = (later, &piece_of[many..]);
         }
         if let Some(fold) = fold {
             groups.group(fold as usize, seconds, row);

@@ -30,6 +30,9 @@ pub struct TwoPointReport {
 /// The estimator that the figure and the table of biases show.
 const SHOWN: usize = 0;
 
+/// χ²/dof above which a law is said not to hold: for ten degrees of freedom one in 34 true ones is above it, were distances independent.
+const MOST_MISFIT: f64 = 2.0;
+
 /// Documents below which an interval from folds of them is not to be trusted.
 const FEW_DOCUMENTS: u64 = 10;
 
@@ -81,7 +84,7 @@ impl TwoPointReport {
         }
         out += &aligned(&rows);
         if !r.growth.is_empty() {
-            let _ = writeln!(out, "\n  the same ({}) from the first documents alone: what still changes is bias", EntropyEstimator::ALL[SHOWN]);
+            let _ = writeln!(out, "\n  the same ({}) from the first documents alone: what falls with their number is bias", EntropyEstimator::ALL[SHOWN]);
             let heads = r.growth.iter().chain([&r.documents]).map(|n| format!("{n} documents"));
             rows = vec![std::iter::once("d".to_string()).chain(heads).collect()];
             for p in &r.points {
@@ -102,13 +105,13 @@ impl TwoPointReport {
                 "\n  I_d = A d^−α + c, 0 ≤ c < min I_d, weighted least squares, {}% intervals; beside it ln I_d against ln d, as published",
                 r.level * 100.0
             );
-            let mut rows = vec![["", "α", "A (nats)", "c (nats)", "d", "α of logarithms", "A (nats)"].map(String::from).to_vec()];
+            let mut rows = vec![["", "α", "A (nats)", "c (nats)", "d", "χ²/dof", "α of logarithms", "A (nats)"].map(String::from).to_vec()];
             for l in &r.laws {
                 let Some(law) = &l.law else { continue };
                 let range = [law.distances.first(), law.distances.last()].into_iter().flatten().map(u64::to_string).collect::<Vec<_>>().join(" … ");
-                let published = law.published.map_or([String::new(), String::new()], |(alpha, a)| [significant(alpha, 3), significant(a, 3)]);
+                let published = law.published.map_or([String::new(), String::new()], |l| [significant(l.exponent, 3), significant(l.amplitude, 3)]);
                 let fitted = [law.exponent, law.amplitude, law.residual].map(|f| with_interval(&f));
-                rows.push(std::iter::once(l.estimator.to_string()).chain(fitted).chain([range]).chain(published).collect());
+                rows.push(std::iter::once(l.estimator.to_string()).chain(fitted).chain([range, significant(law.misfit(), 2)]).chain(published).collect());
             }
             out += &aligned(&rows);
         }
@@ -117,10 +120,21 @@ impl TwoPointReport {
                 let _ = writeln!(out, "  no law for {}: {why}", l.estimator);
             }
         }
+        if let Some(said) = self.misfit() {
+            let _ = writeln!(out, "  {said}");
+        }
         if r.documents < FEW_DOCUMENTS {
             let _ = writeln!(out, "  too few documents: errors from {} documents are not to be trusted", r.documents);
         }
         out
+    }
+
+    /// What is to be said where the law does not hold.
+    fn misfit(&self) -> Option<String> {
+        let law = self.result.laws.get(SHOWN)?.law.as_ref()?;
+        (law.misfit() > MOST_MISFIT).then(|| {
+            format!("χ²/dof = {}: these points follow no such law; its numbers are of the curve drawn, not of the texts", significant(law.misfit(), 2))
+        })
     }
 
     /// I_d against d on logarithmic axes, with intervals, the law and the shuffled pairs.
@@ -154,6 +168,7 @@ impl TwoPointReport {
         if r.points.iter().any(|p| p.values.iter().any(|v| v.interval.is_some())) {
             notes.push(format!("line: A d^−α + c; bars: {}% intervals by folds of documents", r.level * 100.0));
         }
+        notes.extend(self.misfit());
         if r.documents < FEW_DOCUMENTS {
             notes.push(format!("too few documents for intervals to be trusted: {}", r.documents));
         }

@@ -12,6 +12,7 @@ mod outputs;
 mod refusals;
 mod resume;
 mod score;
+mod two_point;
 
 use hilberg::rng::Rng;
 use hilberg::source::write_npy;

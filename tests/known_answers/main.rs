@@ -6,6 +6,7 @@ mod exact;
 mod planted;
 mod program;
 mod resampling;
+mod two_point;
 
 use hilberg::corpus::{Chunk, Corpus, Cutting, Draw, Index, Opened, Room, Tokens, Unit, draw, matched, published};
 use hilberg::engine::Scorer;

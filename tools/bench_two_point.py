@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""`hilberg two-point` against tools/two_point_counter.py: the same tokens, the same estimates, time and memory in turns on one machine.
+
+    python tools/bench_two_point.py --program target/release/hilberg --texts 'books/*.txt' --tokenizer gpt2/tokenizer.json --out FILE.json
+
+Texts become .npy files of token ids first, one each, so that neither side tokenises. Of every run the wall time, the processor's time and the kernel's mark of the largest memory
+(ru_maxrss, program and libraries included) are kept. Ours also gives the errors by 20 folds that the script has not; shuffled pairs, which it has not either, are timed apart. Plug-in and Grassberger values of both must agree to 1e-9
+nats. --large N writes N documents of 100,000 drawn tokens and counts them with all the memory and with --large-memory, whose results must be the same bytes.
+Needs numpy, scipy and tokenizers.
+"""
+import argparse
+import datetime
+import glob
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+
+
+def watch(command):
+    """Runs a command; its standard output, and what it took."""
+    with tempfile.TemporaryFile() as out:
+        began = perf_counter()
+        child = subprocess.Popen([str(c) for c in command], stdout=out, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(child.pid, 0)
+        seconds = perf_counter() - began
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode:
+            sys.exit(f"{' '.join(map(str, command))} ended with status {child.returncode}")
+        out.seek(0)
+        text = out.read().decode()
+    return text, {"seconds": seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime, "peak_bytes": usage.ru_maxrss << 10}
+
+
+def machine():
+    with open("/proc/cpuinfo") as info:
+        cpu = next((line.split(":")[1].strip() for line in info if line.startswith("model name")), "unknown")
+    return {"cpu": cpu, "cores": os.cpu_count(), "load_average": os.getloadavg()}
+
+
+def middle(runs, what):
+    return float(np.median([r[what] for r in runs]))
+
+
+def compare(args, files):
+    """Both programs in turns; the counter's values against ours."""
+    script = [sys.executable, HERE / "two_point_counter.py", *files]
+    ours = [args.program, "two-point", "--quiet", "--json", *files]
+    kinds = {"script": script, "ours": [*ours, "--no-baseline", "--memory", args.memory], "ours_with_shuffled_pairs": [*ours, "--memory", args.memory]}
+    runs, said = {kind: [] for kind in kinds}, {}
+    for _ in range(args.turns):
+        for kind, command in kinds.items():
+            text, took = watch(command)
+            runs[kind].append(took)
+            said[kind] = json.loads(text)
+    worst = 0.0
+    points = {p["distance"]: p for p in said["ours"]["points"]}
+    for theirs in said["script"]:
+        point = points[theirs["distance"]]
+        assert (point["pairs"], point["distinct"]) == (theirs["pairs"], theirs["distinct"]), theirs
+        values = {v["estimator"]: v["nats"] for v in point["values"]}
+        worst = max(worst, *(abs(values[e] - theirs[e]) for e in ("plug-in", "grassberger")))
+    assert worst < 1e-9, worst
+    ratios = {f"{what}_script_by_{kind}": middle(runs["script"], what) / middle(runs[kind], what) for kind in list(kinds)[1:] for what in ("seconds", "cpu_seconds", "peak_bytes")}
+    return {"tokens": said["ours"]["tokens"], "distinct_tokens": said["ours"]["distinct_tokens"], "distances": sorted(points), "memory": args.memory,
+            "largest_difference_nats": worst, "runs": runs, "ratios": ratios}
+
+
+def large(args, folder):
+    """A corpus of many times the memory."""
+    path = folder / "large.npy"
+    rng = np.random.default_rng(1)
+    # Zipf's law over GPT-2's number of ids, and each token with probability 1/5 the one before.
+    law = 1 / np.arange(1, 50_258)
+    law /= law.sum()
+    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint16, shape=(args.large, 100_000))
+    for row in range(args.large):
+        drawn = rng.choice(len(law), size=100_000, p=law)
+        same = np.flatnonzero(rng.random(100_000) < 0.2)
+        drawn[same[same > 0]] = drawn[same[same > 0] - 1]
+        out[row] = drawn
+    out.flush()
+    found = {}
+    for memory in (args.large_memory, "8G"):
+        text, took = watch([args.program, "two-point", "--quiet", "--json", "--no-baseline", "--distances", "1,64,4096", "--memory", memory, path])
+        found[memory] = (text, took)
+    texts = [text for text, _ in found.values()]
+    assert texts[0] == texts[1], "the results differ"
+    size = path.stat().st_size
+    path.unlink()
+    return {"corpus_bytes": size, "tokens": args.large * 100_000, "same_bytes": True, "runs": {memory: took for memory, (_, took) in found.items()}}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
+    parser.add_argument("--program", required=True)
+    parser.add_argument("--texts", help="pattern of .txt files")
+    parser.add_argument("--tokenizer")
+    parser.add_argument("--memory", default="96M")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--large", type=int, default=0)
+    parser.add_argument("--large-memory", default="64M")
+    parser.add_argument("--out")
+    args = parser.parse_args()
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True).stdout.strip()
+    result = {"date": datetime.date.today().isoformat(), "machine": machine(), "commit": commit}
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        if args.texts:
+            from tokenizers import Tokenizer
+
+            tokenizer, files = Tokenizer.from_file(args.tokenizer), []
+            for i, path in enumerate(sorted(glob.glob(args.texts))):
+                ids = tokenizer.encode(Path(path).read_text(encoding="utf-8-sig"), add_special_tokens=False).ids
+                files.append(folder / f"{i:04}.npy")
+                np.save(files[-1], np.array(ids, dtype=np.uint16 if max(ids) < 1 << 16 else np.uint32))
+            del tokenizer
+            result["novels"] = {"files": len(files)} | compare(args, files)
+        if args.large:
+            result["large"] = large(args, folder)
+    text = json.dumps(result, indent=1)
+    if args.out:
+        Path(args.out).write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
