@@ -80,7 +80,7 @@ def large(args, folder):
     # Zipf's law over GPT-2's number of ids, and each token with probability 1/5 the one before.
     law = 1 / np.arange(1, 50_258)
     law /= law.sum()
-    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint16, shape=(args.large, 100_000))
+    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint32, shape=(args.large, 100_000))
     for row in range(args.large):
         drawn = rng.choice(len(law), size=100_000, p=law)
         same = np.flatnonzero(rng.random(100_000) < 0.2)
@@ -101,12 +101,12 @@ def large(args, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument("--program", required=True)
-    parser.add_argument("--texts", help="pattern of .txt files")
+    parser.add_argument("--texts", help="pattern of .txt files, or of .npy files that an earlier run could have made of them")
     parser.add_argument("--tokenizer")
-    parser.add_argument("--memory", default="96M")
+    parser.add_argument("--memory", default="64M")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--large", type=int, default=0)
-    parser.add_argument("--large-memory", default="64M")
+    parser.add_argument("--large-memory", default="40M")
     parser.add_argument("--out")
     args = parser.parse_args()
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True).stdout.strip()
@@ -114,10 +114,15 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         if args.texts:
-            from tokenizers import Tokenizer
+            files, tokenizer = [], None
+            if args.tokenizer:
+                from tokenizers import Tokenizer
 
-            tokenizer, files = Tokenizer.from_file(args.tokenizer), []
+                tokenizer = Tokenizer.from_file(args.tokenizer)
             for i, path in enumerate(sorted(glob.glob(args.texts))):
+                if path.endswith(".npy"):
+                    files.append(Path(path))
+                    continue
                 ids = tokenizer.encode(Path(path).read_text(encoding="utf-8-sig"), add_special_tokens=False).ids
                 files.append(folder / f"{i:04}.npy")
                 np.save(files[-1], np.array(ids, dtype=np.uint16 if max(ids) < 1 << 16 else np.uint32))

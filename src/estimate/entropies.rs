@@ -65,8 +65,9 @@ pub fn chao_shen(counts: &[(u64, u64)]) -> f64 {
     let coverage = 1.0 - if once == total { n - 1.0 } else { once as f64 } / n;
     let term = |&(count, many): &(u64, u64)| {
         let p = coverage * count as f64 / n;
-        // 1 − (1 − p)^N, the probability of being seen, without loss for small p; p = 1 is one thing alone.
-        let seen = if p < 1.0 { -libm::expm1(n * libm::log1p(-p)) } else { 1.0 };
+        // 1 − (1 − p)^N, the probability of being seen, without loss for small p. Above N p = 40 it is 1 to the last bit, e^(−40) being below 2^(−54); p = 1 is one
+        // thing alone.
+        let seen = if p < 1.0 && n * p < 40.0 { -libm::expm1(n * libm::log1p(-p)) } else { 1.0 };
         -(many as f64) * p * libm::log(p) / seen
     };
     // The fewest things first: the sum's rounding does not grow with their number.

@@ -2,6 +2,7 @@
 
 use super::special::digamma;
 use serde::{Deserialize, Serialize};
+use std::sync::OnceLock;
 
 /// The largest n counted.
 pub const MAX_N: usize = 3;
@@ -77,11 +78,17 @@ impl NgramCounts {
 
 /// H = ln N − (1/N) Σ n_i G(n_i), G(n) = ψ(n) + ½(−1)^n [ψ((n+1)/2) − ψ(n/2)] (Grassberger 2003, arXiv:physics/0307138, eq. 27–30). 0 of nothing.
 pub fn grassberger(counts: &[(u64, u64)]) -> f64 {
-    entropy_with(counts, |n| {
-        let x = n as f64;
-        let sign = if n % 2 == 0 { 0.5 } else { -0.5 };
-        digamma(x) + sign * (digamma(0.5 * (x + 1.0)) - digamma(0.5 * x))
-    })
+    // Most counts of counts have small counts, and a jackknife asks for the same again and again.
+    static SMALL: OnceLock<Vec<f64>> = OnceLock::new();
+    let small = SMALL.get_or_init(|| (0..1 << 13).map(|n| if n == 0 { 0.0 } else { g(n) }).collect());
+    entropy_with(counts, |n| usize::try_from(n).ok().and_then(|i| small.get(i).copied()).unwrap_or_else(|| g(n)))
+}
+
+/// G(n), n > 0.
+fn g(n: u64) -> f64 {
+    let x = n as f64;
+    let sign = if n % 2 == 0 { 0.5 } else { -0.5 };
+    digamma(x) + sign * (digamma(0.5 * (x + 1.0)) - digamma(0.5 * x))
 }
 
 /// ln N − (1/N) Σ n_i ln n_i. 0 of nothing.

@@ -1,8 +1,10 @@
 //! How often each count occurs, over all documents, with each fold of them left out, and of the first folds alone: without a table for each.
 
 use super::ngram::CountOfCounts;
+use crate::rng::mix;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// Counts of counts of one kind of things (blocks, pairs, symbols), reduced to what entropies, their jackknife and their bias need.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,22 +45,44 @@ pub struct FoldTally {
     first: Vec<usize>,
     /// `[rows, SMALL]`: how many things have a count. Row 0 is of all documents, row 1 + f what leaving fold f out changes, and then one for each of `first`.
     small: Vec<i64>,
-    /// The same for larger counts, by row and count.
-    large: BTreeMap<(usize, u64), i64>,
+    /// The same for larger counts, by count · rows + row.
+    large: HashMap<u64, i64, BuildHasherDefault<Spread>>,
+}
+
+/// Spreads a key's bits; what is looked up here is not chosen by anyone.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&b| self.write_u64(b.into()));
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = mix(&mut (self.0 ^ key));
+    }
 }
 
 impl FoldTally {
     /// For `folds` folds; counts of the first n of them are kept for each n of `first`.
     pub fn new(folds: usize, first: &[usize]) -> Self {
         let rows = 1 + folds + first.len();
-        FoldTally { folds, first: first.to_vec(), small: vec![0; rows * SMALL], large: BTreeMap::new() }
+        FoldTally { folds, first: first.to_vec(), small: vec![0; rows * SMALL], large: HashMap::default() }
+    }
+
+    fn rows(&self) -> u64 {
+        (1 + self.folds + self.first.len()) as u64
     }
 
     fn change(&mut self, row: usize, count: u64, by: i64) {
         match usize::try_from(count) {
             Ok(0) => {}
             Ok(small) if small < SMALL => self.small[row * SMALL + small] += by,
-            _ => *self.large.entry((row, count)).or_default() += by,
+            _ => *self.large.entry(count * self.rows() + row as u64).or_default() += by,
         }
     }
 
@@ -95,7 +119,8 @@ impl FoldTally {
     pub fn counts(&self) -> FoldCounts {
         let changes = |row: usize| -> BTreeMap<u64, i64> {
             let small = self.small[row * SMALL..][..SMALL].iter().enumerate().map(|(count, &many)| (count as u64, many));
-            small.chain(self.large.range((row, 0)..(row + 1, 0)).map(|(&(_, count), &many)| (count, many))).filter(|&(_, many)| many != 0).collect()
+            let large = self.large.iter().filter(|(key, _)| *key % self.rows() == row as u64).map(|(key, &many)| (key / self.rows(), many));
+            small.chain(large).filter(|&(_, many)| many != 0).collect()
         };
         let list = |of: BTreeMap<u64, i64>| -> CountOfCounts { of.into_iter().filter(|&(_, many)| many > 0).map(|(c, many)| (c, many as u64)).collect() };
         let all = changes(0);

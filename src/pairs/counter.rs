@@ -28,8 +28,8 @@ pub struct Limits {
     pub stop: Option<Arc<AtomicBool>>,
 }
 
-/// Places of a segment at most, whatever the memory: about a minute of work, which is what an interruption may lose.
-const MOST_PLACES: usize = 1 << 26;
+/// Places of a segment at most, whatever the memory: a minute or two of work, which is what an interruption may lose.
+const MOST_PLACES: usize = 1 << 27;
 
 impl Limits {
     /// Folds of documents.
