@@ -1,5 +1,6 @@
 //! Everything that one model's sums say: points, fits and counts, in the order and form in which they are written.
 
+use super::bracket::{Bracket, brackets};
 use super::contribution::{Contributions, Estimator, NgramCorrection};
 use super::errors::{ErrorModel, Intervals, Resamples, Resampling};
 use super::fit::{Fit, FitRange, Unfitted};
@@ -42,6 +43,8 @@ pub enum Note {
     TooFewDocuments,
     /// InfoNCE near ln(K + 1): its interval says nothing of I.
     Saturated,
+    /// L1Out above ln(K + 1): even if the model were the texts' law it would lie above I (see [`Bracket`]).
+    NotTight,
     /// No error can be given: one group, or every two groups share a document.
     NoError,
     /// The n-gram entropy comes from a single document: its own error is unknown and not part of the interval.
@@ -109,6 +112,9 @@ pub struct Analysis {
     pub ngram: Option<NgramEntropies>,
     /// The estimates: by estimator, then ratio, then split.
     pub points: Vec<Point>,
+    /// [InfoNCE, L1Out] where both were asked for: by ratio, then split.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub brackets: Vec<Bracket>,
     /// The straight lines on logarithms: by estimator, then ratio.
     pub fits: Vec<Fit>,
     /// Where the points bear none, and no other law.
@@ -147,7 +153,7 @@ pub fn analyse(sums: &Sums, options: &Options, ngram: Option<&NgramEntropies>) -
     let ceiling = libm::log(members as f64);
     let documents = resamples.documents;
     let too_few_documents = documents < TOO_FEW_DOCUMENTS;
-    let points = contributions
+    let points: Vec<Point> = contributions
         .cells
         .iter()
         .enumerate()
@@ -161,6 +167,9 @@ pub fn analyse(sums: &Sums, options: &Options, ngram: Option<&NgramEntropies>) -
             }
             if cell.estimator == Estimator::Infonce && value > SATURATED * ceiling {
                 notes.push(Note::Saturated);
+            }
+            if cell.estimator == Estimator::L1out && value > ceiling {
+                notes.push(Note::NotTight);
             }
             if se.is_none() {
                 notes.push(Note::NoError);
@@ -210,6 +219,7 @@ pub fn analyse(sums: &Sums, options: &Options, ngram: Option<&NgramEntropies>) -
         errors: resamples.model,
         options: options.clone(),
         ngram: ngram.filter(|_| uses_ngram).cloned(),
+        brackets: brackets(&points, ceiling),
         points,
         fits,
         unfitted,

@@ -4,6 +4,7 @@
 //! standard errors and intervals, and the laws that they follow; the same sums and options give the same bytes.
 
 mod analysis;
+mod bracket;
 mod contribution;
 mod data;
 mod decay;
@@ -22,6 +23,7 @@ mod tally;
 mod two_point;
 
 pub use analysis::{Analysis, Note, Options, Point, SATURATED, Skipped, TOO_FEW_DOCUMENTS, analyse};
+pub use bracket::{Bracket, End};
 pub use contribution::{Cell, Contributions, Estimator, NgramCorrection};
 pub use data::{Group, Marginal, Member, Pairing, Sums};
 pub use decay::{Decay, DecayPoint, Fitted, StraightLine};

@@ -3,6 +3,7 @@
 mod amounts;
 pub mod compare;
 pub mod condition;
+mod bracket;
 pub mod figure;
 mod laws;
 mod published;

@@ -1,5 +1,6 @@
 //! Results as plain text for a terminal.
 
+use super::bracket;
 use super::results::{ModelResult, Report};
 use super::{laws, published};
 use crate::estimate::{Analysis, Estimator, Note, Pairing, Point, Quantity};
@@ -95,6 +96,7 @@ fn of_analysis(report: &Report, a: &Analysis) -> String {
             }
         }
         out.push_str(&aligned(&rows));
+        out += &bracket::of_ratio(a, ratio);
     }
     if !a.fits.is_empty() {
         let _ = writeln!(out, "\n  I = A ℓ^β, least squares on logarithms, {level}% intervals");
@@ -112,44 +114,50 @@ fn of_analysis(report: &Report, a: &Analysis) -> String {
         }
         out.push_str(&aligned(&rows));
     }
-    for u in &a.unfitted {
-        let _ = writeln!(out, "  no law for {} at ratio {}: {}", u.estimator, u.ratio, u.why);
+    for remark in remarks(a) {
+        let _ = writeln!(out, "  {remark}");
     }
-    if !a.fits.is_empty() {
-        for f in a.fits.iter().filter(|f| !f.left_out.is_empty()) {
-            let left_out: Vec<String> = f.left_out.iter().map(u32::to_string).collect();
-            let _ = writeln!(out, "  {} at ratio {}: I is not positive at ℓ = {}; left out of the fit", f.estimator, f.ratio, left_out.join(", "));
-        }
+    out
+}
+
+/// What a reader must know of the numbers, a sentence each.
+pub(super) fn remarks(a: &Analysis) -> Vec<String> {
+    let mut out = Vec::new();
+    for u in &a.unfitted {
+        out.push(format!("no law for {} at ratio {}: {}", u.estimator, u.ratio, u.why));
+    }
+    for f in a.fits.iter().filter(|f| !f.left_out.is_empty()) {
+        let left_out: Vec<String> = f.left_out.iter().map(u32::to_string).collect();
+        out.push(format!("{} at ratio {}: I is not positive at ℓ = {}; left out of the fit", f.estimator, f.ratio, left_out.join(", ")));
     }
     out += &laws::in_short(a);
     if report.all_of_the_laws {
         out += &laws::at_length(a);
     }
     for s in &a.skipped {
-        let _ = writeln!(out, "  no {}: {}", s.estimator, s.why);
+        out.push(format!("no {}: {}", s.estimator, s.why));
     }
     let above: Vec<String> = a.points.iter().filter(|p| contradicts(a, p)).map(|p| p.split.to_string()).collect();
     if !above.is_empty() {
-        let _ = writeln!(
-            out,
-            "  direct lies above vclub, its upper bound if the model were the texts' law, at ℓ = {}: the model is far from these texts; read neither as I",
+        out.push(format!(
+            "direct lies above vclub, its upper bound if the model were the texts' law, at ℓ = {}: the model is far from these texts; read neither as I",
             above.join(", ")
-        );
+        ));
     }
     let noted = |note: Note| a.points.iter().any(|p| p.notes.contains(&note));
     if a.too_few_documents {
-        let _ = writeln!(out, "  too few documents: intervals from {} documents are not to be trusted", a.documents);
+        out.push(format!("too few documents: intervals from {} documents are not to be trusted", a.documents));
     }
     if noted(Note::NoError) {
-        let _ = writeln!(out, "  no errors can be given: measure more groups of more documents");
+        out.push("no errors can be given: measure more groups of more documents".into());
     }
     if noted(Note::Saturated) {
-        let _ = writeln!(
-            out,
-            "  infonce is near its ceiling ln(K + 1) = {:.3}: its interval says nothing of I there; raise --foreign",
+        out.push(format!(
+            "infonce is near its ceiling ln(K + 1) = {:.3}: its interval says nothing of I there; raise --foreign",
             ((a.foreign + 1) as f64).ln()
-        );
+        ));
     }
+    out.extend(bracket::sentences(a));
     out
 }
 

@@ -18,6 +18,9 @@ pub struct Measured<'a> {
 /// Dashes of the lines of the second ratio, and of those after it.
 const DASHES: (f64, f64) = (9.0, 3.0);
 
+/// Colour of the area between the bracket's ends.
+const BRACKET: (u8, u8, u8) = (90, 90, 90);
+
 fn look(estimator: Estimator, ratio: usize) -> Look {
     let (color, marker) = match estimator {
         Estimator::Direct => ((0, 114, 178), Marker::Circle),
@@ -80,6 +83,20 @@ fn series(analysis: &Analysis) -> Vec<Series> {
     out
 }
 
+/// The areas between InfoNCE and L1Out, one a ratio, below everything else.
+fn brackets(analysis: &Analysis) -> Vec<Series> {
+    let ratios = ascending(analysis.brackets.iter().map(|b| b.ratio));
+    let of_ratio = |&ratio: &u32| {
+        let band = analysis.brackets_at(ratio).map(|b| (b.split as f64, b.lower.value, b.upper.value)).collect();
+        let mut label = "between InfoNCE and L1Out".to_string();
+        if ratios.len() > 1 {
+            label += &format!(", r = {ratio}");
+        }
+        Series { label, look: Look { color: BRACKET, ..Look::default() }, band, ..Series::default() }
+    };
+    ratios.iter().map(of_ratio).collect()
+}
+
 /// The fitted line, straight on logarithmic axes, over the splits that were fitted.
 fn law(fit: &Fit) -> Vec<(f64, f64)> {
     let at = |split: &u32| (*split as f64, fit.amplitude.value * (*split as f64).powf(fit.exponent.value));
@@ -114,7 +131,7 @@ pub fn figure(models: &[Measured<'_>]) -> Plot {
             subtitle: format!("{} documents, {} chunks of {} {}, {} groups", a.documents, a.chunks, a.length, m.unit, a.groups),
             x: Axis::new(format!("ℓ ({})", m.unit), if powers { Scale::Log2 } else { Scale::Log }),
             y: Axis::new(y_label.clone(), Scale::Log),
-            series: series(a),
+            series: brackets(a).into_iter().chain(series(a)).collect(),
             notes: notes(a),
         }
     };
