@@ -20,6 +20,7 @@ pub mod measure;
 mod measure_texts;
 pub mod options;
 mod progress;
+pub mod report;
 mod run_log;
 pub mod score;
 mod score_rows;
@@ -57,6 +58,7 @@ enum Command {
     Source(source::SourceArgs),
     Trace(trace::TraceArgs),
     TwoPoint(two_point::TwoPointArgs),
+    Report(report::ReportArgs),
 }
 
 /// Runs the command line; errors become one line and an exit status.
@@ -80,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Source(args) => source::run(args),
         Command::Trace(args) => trace::run(&args),
         Command::TwoPoint(args) => two_point::run(&args),
+        Command::Report(args) => report::run(&args),
     };
     signals::end();
     match done {

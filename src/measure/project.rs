@@ -74,7 +74,7 @@ pub struct Plan {
 }
 
 /// Where a measurement stopped that was to go on until its error is small enough.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stop {
     /// The standard error of direct I at the largest ℓ and r = 2 that was to be reached, in nats.
     pub target: f64,

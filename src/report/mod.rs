@@ -8,6 +8,7 @@ pub mod figure;
 mod laws;
 mod published;
 mod records;
+pub mod page;
 mod results;
 mod table;
 mod two_point;

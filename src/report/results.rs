@@ -5,17 +5,17 @@ use super::figure::measured::{self, Measured};
 use super::published::PublishedLine;
 use crate::corpus::Fingerprint;
 use crate::error::{Error, Result};
-use crate::estimate::{Analysis, Estimator, NgramEntropies, Options, Pairing, Sums, analyse};
+use crate::estimate::{Analysis, Estimator, MeanLoss, NgramEntropies, Options, Pairing, Sums, analyse};
 use crate::files;
 use crate::forest::TokenId;
 use crate::measure::{Design, Project, Shard, Stop};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
 /// One model's results.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ModelResult {
     /// As in the plan.
     pub name: String,
@@ -27,15 +27,17 @@ pub struct ModelResult {
     pub incomplete_groups: u32,
     /// Mean bytes of text a token, by which nats a token become nats a byte; `None` where documents came as tokens.
     pub bytes_per_token: Option<f64>,
+    /// Mean of −ln q over the chunks' tokens.
+    pub mean_loss: MeanLoss,
     /// Estimates and fits.
     pub analysis: Analysis,
     /// The same for the groups of each label alone, by label; empty where the texts have fewer than two.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<LabelResult>,
 }
 
 /// What the groups of one label say.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LabelResult {
     /// The label.
     pub label: String,
@@ -49,7 +51,7 @@ pub struct LabelResult {
 pub const FEWEST_OF_A_LABEL: usize = 2;
 
 /// All results of a measurement, as `result.json` holds them: a pure function of the record.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// The corpus, and its tokenizer where lengths are tokens.
     pub corpus: Fingerprint,
@@ -124,6 +126,7 @@ pub fn compute(project: &Project, reading: Reading) -> Result<Report> {
             start: model.start,
             incomplete_groups: recorded.missing.len() as u32,
             bytes_per_token: recorded.bytes_per_token,
+            mean_loss: MeanLoss::of(&sums),
             analysis: analyse(&sums, &plan.options, ngrams.as_ref())?,
             labels: by_label(&sums, &recorded.labels, &plan.options)?,
         });

@@ -10,6 +10,7 @@ mod memory;
 mod merge;
 mod outputs;
 mod refusals;
+mod report;
 mod resume;
 mod score;
 mod two_point;
