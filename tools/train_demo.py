@@ -8,7 +8,11 @@
     python tools/train_demo.py evaluate assets/models/books-llama assets/texts
     python tools/train_demo.py smoke                                                    checks the tool itself, in a minute
 
-NOVELS is a folder of .txt files, a novel each, first line the title, second the author. Every training text is the start token, then text from a uniformly
+and a model of letters, for DNA, proteins, sources or anything else (docs/domains.md):
+
+    python tools/train_demo.py prepare TEXTS.jsonl DATA --bytes                         256 bytes and the start token
+
+NOVELS is a folder of .txt files, a novel each, first line the title, second the author; or a .jsonl file whose lines have an id and a text, taken as it is. Every training text is the start token, then text from a uniformly
 random place: so a model also learns to begin in the middle of a text, which the marginal terms of an estimate ask of it. The batch of a step depends on --seed
 and the step alone; nothing else is random after the first weights. A run that is killed and started again gives the same bits as one that was not (same
 machine, --threads and library versions; `smoke` checks it without --compile). The learning rate rises over --warmup steps, stays, and falls linearly to 0 over the last 30 % of the steps, in which
@@ -49,26 +53,36 @@ FIXED = ["architecture", "seed", "batch_tokens", "part_tokens", "compile", "shor
 
 # ---- data
 
-def prepare(args):
-    """Writes DATA/tokenizer.json, DATA/ids.npy (all training novels, one after the other) and DATA/data.json (which, and where each begins)."""
-    held_out = set(names(args.held_out)) if args.held_out else set()
-    files = sorted(args.novels.glob("*.txt"))
-    missing = held_out - {f.stem for f in files}
+def works_of(novels, held_out):
+    """{name: text} of all that are not held out: of a folder's novels, or of a .jsonl file's lines."""
+    if novels.suffix == ".jsonl":
+        rows = [json.loads(line) for line in novels.read_text(encoding="utf-8").splitlines()]
+        texts = {row["id"]: row["text"] for row in rows}
+    else:
+        texts = {f.stem: f for f in sorted(novels.glob("*.txt"))}
+    missing = held_out - set(texts)
     if missing:
-        sys.exit(f"{args.novels}: no {sorted(missing)[0]}.txt, which {args.held_out} names")
-    texts = {f.stem: join(paragraphs(f)) for f in files if f.stem not in held_out}
+        sys.exit(f"{novels}: no {sorted(missing)[0]}, which --held-out names")
+    return {n: t if isinstance(t, str) else join(paragraphs(t)) for n, t in texts.items() if n not in held_out}
+
+
+def prepare(args):
+    """Writes DATA/tokenizer.json, DATA/ids.npy (all training texts, one after the other) and DATA/data.json (which, and where each begins)."""
+    held_out = set(names(args.held_out)) if args.held_out else set()
+    texts = works_of(args.novels, held_out)
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    # Without merges nothing looks beyond a byte: a text need not be cut into words first.
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not args.bytes)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.train_from_iterator(texts.values(), trainers.BpeTrainer(
-        vocab_size=args.vocabulary, special_tokens=[START], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
+    tokenizer.train_from_iterator([] if args.bytes else texts.values(), trainers.BpeTrainer(
+        vocab_size=257 if args.bytes else args.vocabulary, special_tokens=[START], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
     args.data.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(args.data / "tokenizer.json"))
     ids = [np.array(tokenizer.encode(t, add_special_tokens=False).ids, dtype=np.uint16) for t in texts.values()]
     np.save(args.data / "ids.npy", np.concatenate(ids))
     works = [dict(name=n, bytes=len(t.encode()), tokens=len(i), sha256=hashlib.sha256(t.encode()).hexdigest()) for (n, t), i in zip(texts.items(), ids)]
     (args.data / "data.json").write_text(json.dumps(dict(vocabulary=tokenizer.get_vocab_size(), works=works, held_out=sorted(held_out)), indent=1))
-    print(f"{len(works)} novels, {sum(w['bytes'] for w in works)} bytes, {sum(w['tokens'] for w in works)} tokens of {tokenizer.get_vocab_size()} kinds")
+    print(f"{len(works)} texts, {sum(w['bytes'] for w in works)} bytes, {sum(w['tokens'] for w in works)} tokens of {tokenizer.get_vocab_size()} kinds")
 
 
 class Data:
@@ -279,8 +293,9 @@ def main(words=None):
     p = commands.add_parser("prepare", help=prepare.__doc__)
     p.add_argument("novels", type=Path)
     p.add_argument("data", type=Path)
-    p.add_argument("--held-out", type=Path, help="novels to leave out: a file name without .txt first on each line")
+    p.add_argument("--held-out", type=Path, help="texts to leave out: a file name without .txt, or an id, first on each line")
     p.add_argument("--vocabulary", type=int, default=2048)
+    p.add_argument("--bytes", action="store_true", help="a token is a byte: for texts without words")
     p = commands.add_parser("train", help="trains RUN, or goes on with it", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     p.add_argument("architecture", choices=ARCHITECTURES)
     p.add_argument("data", type=Path)
