@@ -13,7 +13,7 @@ const PLAIN: &[(&str, &str)] = &[("forest", "TokenId"), ("corpus", "Fingerprint"
 /// Who may know whom. A part of the house that is not listed may know nobody.
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("cli", &["backend", "bench", "corpus", "engine", "estimate", "forest", "measure", "model", "pairs", "report", "score", "source"]),
-    ("report", &["estimate", "measure"]),
+    ("report", &["estimate", "measure", "source"]),
     ("source", &["engine", "model", "estimate", "forest"]),
     ("measure", &["engine", "forest", "corpus", "estimate"]),
     ("score", &["engine", "forest", "corpus", "estimate"]),

@@ -7,6 +7,7 @@ macro_rules! eprintln {
 
 pub mod bench;
 mod budget;
+pub mod calibrate;
 mod checkpoints;
 pub mod compare;
 pub mod condition;
@@ -56,6 +57,7 @@ enum Command {
     Devices(devices::DevicesArgs),
     Bench(bench::BenchArgs),
     Source(source::SourceArgs),
+    Calibrate(calibrate::CalibrateArgs),
     Trace(trace::TraceArgs),
     TwoPoint(two_point::TwoPointArgs),
     Report(report::ReportArgs),
@@ -80,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Devices(args) => devices::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Source(args) => source::run(args),
+        Command::Calibrate(args) => calibrate::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::TwoPoint(args) => two_point::run(&args),
         Command::Report(args) => report::run(&args),

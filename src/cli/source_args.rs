@@ -10,6 +10,13 @@ pub(super) struct ProcessArgs {
     /// The process
     #[arg(long, value_enum)]
     process: Kind,
+    #[command(flatten)]
+    options: SourceOptions,
+}
+
+/// The parameters of every kind of source.
+#[derive(Args, Debug)]
+pub(super) struct SourceOptions {
     /// Markov: the transition matrix, rows separated by semicolons; hidden Markov: that of the hidden states
     #[arg(long, default_value = "0.9,0.1;0.2,0.8")]
     matrix: String,
@@ -33,8 +40,9 @@ pub(super) struct ProcessArgs {
     hurst: f64,
 }
 
+/// Sources of known information.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq)]
-enum Kind {
+pub(super) enum Kind {
     /// A stationary Markov chain
     Markov,
     /// A stationary hidden Markov process
@@ -71,14 +79,7 @@ impl ProcessArgs {
     /// # Errors
     /// Parameters outside their range.
     pub(super) fn source(&self, length: u64) -> Result<Source> {
-        let covariance = match self.process {
-            Kind::HierarchicalGaussian => Covariance::Hierarchy,
-            Kind::FractionalNoise => Covariance::FractionalNoise { hurst: self.hurst },
-            _ => return Ok(Source::Process(self.parameters()?.process()?)),
-        };
-        self.check_state()?;
-        // What does not fit into 32 bits is refused as well.
-        Ok(Source::Gaussian(Gaussian::new(covariance, u32::try_from(length).unwrap_or(u32::MAX))?))
+        self.options.source(self.process, length)
     }
 
     /// The parameters of a source that has tokens.
@@ -86,8 +87,43 @@ impl ProcessArgs {
     /// # Errors
     /// A matrix that cannot be read, a source of numbers.
     pub(super) fn parameters(&self) -> Result<Parameters> {
-        self.check_state()?;
-        match self.process {
+        self.options.parameters(self.process)
+    }
+}
+
+impl SourceOptions {
+    /// The source of a kind, chunks of at most `length` tokens or numbers being asked for.
+    ///
+    /// # Errors
+    /// Parameters outside their range.
+    pub(super) fn source(&self, kind: Kind, length: u64) -> Result<Source> {
+        let covariance = match kind {
+            Kind::HierarchicalGaussian => Covariance::Hierarchy,
+            Kind::FractionalNoise => Covariance::FractionalNoise { hurst: self.hurst },
+            _ => return Ok(Source::Process(self.parameters(kind)?.process()?)),
+        };
+        self.check_state(kind)?;
+        // What does not fit into 32 bits is refused as well.
+        Ok(Source::Gaussian(Gaussian::new(covariance, u32::try_from(length).unwrap_or(u32::MAX))?))
+    }
+
+    /// What a source of a kind is, with its parameters, in a few words.
+    pub(super) fn describe(&self, kind: Kind) -> String {
+        match kind {
+            Kind::Markov => format!("Markov {}", self.matrix),
+            Kind::HiddenMarkov => format!("hidden Markov {} / {}", self.matrix, self.emission),
+            Kind::SantaFe => {
+                let memory = self.state.map_or(String::new(), |s| format!(", {s} state numbers"));
+                format!("Santa Fe, β = {}, {} facts{memory}", self.beta, self.facts)
+            }
+            Kind::HierarchicalGaussian => "hierarchical Gaussian".into(),
+            Kind::FractionalNoise => format!("fractional noise, H = {}", self.hurst),
+        }
+    }
+
+    fn parameters(&self, kind: Kind) -> Result<Parameters> {
+        self.check_state(kind)?;
+        match kind {
             Kind::Markov => Ok(Parameters::Markov { matrix: parse_matrix(&self.matrix, "--matrix")? }),
             Kind::HiddenMarkov => {
                 Ok(Parameters::HiddenMarkov { matrix: parse_matrix(&self.matrix, "--matrix")?, emission: parse_matrix(&self.emission, "--emission")? })
@@ -99,8 +135,8 @@ impl ProcessArgs {
         }
     }
 
-    fn check_state(&self) -> Result<()> {
-        if self.state.is_some() && self.process != Kind::SantaFe {
+    fn check_state(&self, kind: Kind) -> Result<()> {
+        if self.state.is_some() && kind != Kind::SantaFe {
             return Err(Error::input("--state is the memory of a law for --process santa-fe; leave it out"));
         }
         Ok(())

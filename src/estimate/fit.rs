@@ -105,6 +105,12 @@ pub(super) fn line(x: impl Iterator<Item = (f64, f64)> + Clone) -> Option<(f64, 
     (sxx > 0.0).then(|| (sxy / sxx, my - sxy / sxx * mx))
 }
 
+/// (β, A) of the straight line by least squares through ln I against ln ℓ, from (ℓ, I). `None` where it is not determined, or something has no logarithm.
+pub fn power_line(points: &[(f64, f64)]) -> Option<(f64, f64)> {
+    let logs: Option<Vec<(f64, f64)>> = points.iter().map(|&(l, i)| (l > 0.0 && i > 0.0).then(|| (libm::log(l), libm::log(i)))).collect();
+    line(logs?.into_iter()).map(|(slope, intercept)| (slope, libm::exp(intercept)))
+}
+
 impl Fit {
     /// Fits one estimator at one ratio.
     ///

@@ -30,7 +30,7 @@ pub use data::{Group, Marginal, Member, Pairing, Sums};
 pub use decay::{Decay, DecayPoint, Fitted, StraightLine};
 pub use entropies::{EntropyEstimator, chao_shen, miller_madow};
 pub use errors::{ErrorModel, Interval, Intervals, Resamples, Resampling};
-pub use fit::{Fit, FitRange, LawDraws, Quantity, Unfitted};
+pub use fit::{Fit, FitRange, LawDraws, Quantity, Unfitted, power_line};
 pub use loss::MeanLoss;
 pub use ngram::{CountOfCounts, FOLDS, MAX_N, NgramCounts, NgramEntropies, NgramEntropy, grassberger, plug_in};
 pub use ngram_count::{NgramCounter, count_ngrams};

@@ -1,14 +1,15 @@
 //! What a person looks at: tables, figures, and the files that hold results.
 
 mod amounts;
+mod bracket;
+pub mod calibration;
 pub mod compare;
 pub mod condition;
-mod bracket;
 pub mod figure;
 mod laws;
+pub mod page;
 mod published;
 mod records;
-pub mod page;
 mod results;
 mod table;
 mod two_point;

@@ -6,6 +6,7 @@
 mod any;
 #[cfg(test)]
 mod brute;
+pub mod calibration;
 mod enumerate;
 mod exact;
 mod files;

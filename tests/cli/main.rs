@@ -1,6 +1,7 @@
 //! The program as a person meets it: the real binary on the fixtures' models and on folders made here.
 
 mod bytes;
+mod calibrate;
 mod condition;
 mod corpora;
 mod faults;

@@ -21,7 +21,8 @@ const DASHES: (f64, f64) = (9.0, 3.0);
 /// Colour of the area between the bracket's ends.
 const BRACKET: (u8, u8, u8) = (90, 90, 90);
 
-fn look(estimator: Estimator, ratio: usize) -> Look {
+/// How an estimator is drawn at the first, second … of the ratios.
+pub fn look(estimator: Estimator, ratio: usize) -> Look {
     let (color, marker) = match estimator {
         Estimator::Direct => ((0, 114, 178), Marker::Circle),
         Estimator::DirectNgram => ((86, 180, 233), Marker::Square),
@@ -38,7 +39,8 @@ fn look(estimator: Estimator, ratio: usize) -> Look {
     }
 }
 
-fn name(estimator: Estimator) -> &'static str {
+/// An estimator's name in figures and tables.
+pub fn name(estimator: Estimator) -> &'static str {
     match estimator {
         Estimator::Direct => "direct",
         Estimator::DirectNgram => "direct, n-gram corrected",

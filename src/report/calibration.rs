@@ -1,0 +1,162 @@
+//! What a calibration found: a table and a figure by source, rows of CSV.
+
+use super::figure::measured::{look, name};
+use super::figure::{Axis, Look, Panel, Plot, Point, Scale, Series};
+use crate::source::calibration::{Bounds, Calibrated, CellResult, Comparison};
+use serde::Serialize;
+use std::fmt::Write;
+
+/// Everything that calibrations found, as `result.json` holds it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Calibration {
+    /// Simultaneous over all sources.
+    pub bounds: Bounds,
+    /// Means outside of them.
+    pub biased: usize,
+    /// Coverages outside of them.
+    pub uncovered: usize,
+    /// By source.
+    pub sources: Vec<Calibrated>,
+}
+
+impl Calibration {
+    /// Judges the sources together.
+    pub fn new(sources: Vec<Calibrated>) -> Self {
+        let bounds = Bounds::of(&sources);
+        let cells = || sources.iter().flat_map(|s| &s.cells).map(|c| &c.comparison);
+        let (biased, uncovered) = (cells().filter(|c| !bounds.unbiased(c)).count(), cells().filter(|c| !bounds.covers(c)).count());
+        Calibration { bounds, biased, uncovered, sources }
+    }
+
+    /// For reading.
+    pub fn table(&self) -> String {
+        let mut out = String::new();
+        for s in &self.sources {
+            let _ = writeln!(out, "{}: {}\n", s.source, drawn(s));
+            let _ = writeln!(out, "  {:>24} {:>3} {:>6} {:>11} {:>20} {:>7} {:>14}", "", "r", "ℓ", "expected", "mean − expected", "z", "covered");
+            for c in &s.cells {
+                self.row(&mut out, name(c.estimator), c.ratio, &c.split.to_string(), &c.comparison);
+            }
+            for e in &s.exponents {
+                self.row(&mut out, &format!("β of {}", name(e.estimator)), e.ratio, "", &e.comparison);
+            }
+            out.push('\n');
+        }
+        let Bounds { checks, level } = self.bounds;
+        let draws = self.sources.iter().map(|s| s.cells.iter().map(|c| c.comparison.intervals).max().unwrap_or(0)).max().unwrap_or(0);
+        let (z, (fewest, most)) = (self.bounds.most_z(draws), self.bounds.band(draws));
+        let _ = writeln!(
+            out,
+            "{checks} checks of estimates, at 99% together: |z| at most {z:.2}, and {fewest} to {most} of {draws} intervals of {:.0}% hold what is expected.",
+            100.0 * level
+        );
+        let _ = write!(out, "Outside (marked *): {} means, {} coverages. ", self.biased, self.uncovered);
+        let _ = write!(out, "Exponents are compared with the line through the expectations, and are not among the checks. ");
+        let _ = write!(out, "~: known too roughly to judge coverage by; I: the information itself, where an estimator expects something else.");
+        out
+    }
+
+    fn row(&self, out: &mut String, name: &str, ratio: u32, split: &str, c: &Comparison) {
+        let mark = |fine: bool| if fine { ' ' } else { '*' };
+        let error = c.deviation / f64::from(c.draws).sqrt();
+        let bias = format!("{:+.4} ± {error:.4}", c.mean - c.expected.value);
+        let covered = c.covered.map_or_else(|| "~".to_string(), |n| format!("{n} of {}", c.intervals));
+        let checked = !split.is_empty();
+        let (unbiased, covers) = (!checked || self.bounds.unbiased(c), !checked || self.bounds.covers(c));
+        let _ = writeln!(
+            out,
+            "  {name:>24} {ratio:>3} {split:>6} {:>11.4} {bias:>20} {:>6.2}{} {covered:>13}{}",
+            c.expected.value,
+            c.z,
+            mark(unbiased),
+            mark(covers)
+        );
+    }
+
+    /// A row a cell.
+    pub fn csv(&self) -> String {
+        let mut out = String::from("source,estimator,ratio,split,information,expected,expected_se,mean,deviation,stated_se,z,draws,intervals,covered\n");
+        let number = |x: Option<f64>| x.map_or(String::new(), |x| x.to_string());
+        for s in &self.sources {
+            let source = super::results::field(&s.source);
+            for c in &s.cells {
+                let Comparison { expected, mean, deviation, stated, z, draws, intervals, covered } = c.comparison;
+                let (information, rough, stated) = (number(c.information), number(expected.se), number(stated));
+                let covered = covered.map_or(String::new(), |c| c.to_string());
+                let (estimator, ratio, split, expected) = (c.estimator, c.ratio, c.split, expected.value);
+                let _ = writeln!(
+                    out,
+                    "{source},{estimator},{ratio},{split},{information},{expected},{rough},{mean},{deviation},{stated},{z},{draws},{intervals},{covered}"
+                );
+            }
+        }
+        out
+    }
+
+    /// Two panels a source: means against expectations, and coverage.
+    pub fn figure(&self) -> Plot {
+        let panels = self.sources.iter().flat_map(|s| [self.means(s), self.coverage(s)]).collect();
+        Plot { panels, columns: 2, shared: false }
+    }
+
+    fn means(&self, s: &Calibrated) -> Panel {
+        let series = by_law(s, |own, look, label| Series {
+            label,
+            look,
+            points: own.iter().map(|c| point(c, c.comparison.mean, c.comparison.deviation)).collect(),
+            curve: own.iter().map(|c| (c.split as f64, c.comparison.expected.value)).collect(),
+            band: Vec::new(),
+        });
+        Panel {
+            title: s.source.clone(),
+            subtitle: drawn(s),
+            x: Axis::new("ℓ (tokens)", Scale::Log2),
+            y: Axis::new("I(ℓ; rℓ) (nats)", Scale::Log),
+            series,
+            notes: vec!["lines: expectations; points: means over draws; bars: ± one standard deviation of a draw".into()],
+        }
+    }
+
+    fn coverage(&self, s: &Calibrated) -> Panel {
+        let mut series = by_law(s, |own, look, label| {
+            let covered = |c: &&&CellResult| c.comparison.covered.map(|n| n as f64 / f64::from(c.comparison.intervals.max(1)));
+            let points = own.iter().filter_map(|c| covered(&c).map(|y| Point { x: c.split as f64, y, interval: None }));
+            Series { label, look, points: points.collect(), ..Series::default() }
+        });
+        series.retain(|s| !s.points.is_empty());
+        let most = s.cells.iter().map(|c| c.comparison.intervals).max().unwrap_or(0);
+        let (fewest, best) = self.bounds.band(most);
+        let splits = || s.trial.splits.iter().map(|&l| l as f64);
+        let across = |n: u32| splits().map(|l| (l, f64::from(n) / f64::from(most.max(1)))).collect::<Vec<_>>();
+        for n in [fewest, best] {
+            series.push(Series { curve: across(n), look: Look { color: (105, 105, 105), dash: Some(4.0), ..Look::default() }, ..Series::default() });
+        }
+        Panel {
+            title: format!("{}: coverage", s.source),
+            subtitle: format!("share of {:.0}% intervals that hold the expectation", 100.0 * self.bounds.level),
+            x: Axis::new("ℓ (tokens)", Scale::Log2),
+            y: Axis::new("coverage", Scale::Linear),
+            series,
+            notes: vec!["dashed: within, at 99%, over all sources, estimators and ℓ together".into()],
+        }
+    }
+}
+
+fn drawn(s: &Calibrated) -> String {
+    let t = &s.trial;
+    let draws = s.cells.iter().map(|c| c.comparison.draws).max().unwrap_or(0);
+    format!("{draws} draws of {} documents, {} groups of {}", t.groups * (t.foreign + 1), t.groups, t.foreign + 1)
+}
+
+fn point(c: &CellResult, y: f64, by: f64) -> Point {
+    Point { x: c.split as f64, y, interval: Some((y - by, y + by)) }
+}
+
+/// A series for each estimator and ratio that has cells.
+fn by_law(s: &Calibrated, of: impl Fn(&[&CellResult], Look, String) -> Series) -> Vec<Series> {
+    let own = |(estimator, ratio)| s.cells.iter().filter(|c| (c.estimator, c.ratio) == (estimator, ratio)).collect::<Vec<&CellResult>>();
+    let place = |ratio: u32| s.trial.ratios.iter().position(|&r| r == ratio).unwrap_or(0);
+    let label = |e, r: u32| if s.trial.ratios.len() > 1 { format!("{}, r = {r}", name(e)) } else { name(e).to_string() };
+    let laws = s.trial.laws().into_iter().map(|(e, r)| (own((e, r)), look(e, place(r)), label(e, r)));
+    laws.filter(|(cells, ..)| !cells.is_empty()).map(|(cells, look, label)| of(&cells, look, label)).collect()
+}
