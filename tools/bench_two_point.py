@@ -5,7 +5,7 @@
 
 Texts become .npy files of token ids first, one each, so that neither side tokenises. Of every run the wall time, the processor's time and the kernel's mark of the largest memory
 (ru_maxrss, program and libraries included) are kept. Ours also gives the errors by 20 folds that the script has not; shuffled pairs, which it has not either, are timed apart. Plug-in and Grassberger values of both must agree to 1e-9
-nats. --large N writes N documents of 100,000 drawn tokens and counts them with all the memory and with --large-memory, whose results must be the same bytes.
+nats. --large N makes N documents of 100,000 tokens of these texts and counts them with much memory and with --large-memory, whose results must be the same bytes.
 Needs numpy, scipy and tokenizers.
 """
 import argparse
@@ -51,8 +51,8 @@ def middle(runs, what):
 
 def compare(args, files):
     """Both programs in turns; the counter's values against ours."""
-    script = [sys.executable, HERE / "two_point_counter.py", *files]
-    ours = [args.program, "two-point", "--quiet", "--json", *files]
+    script = [sys.executable, HERE / "two_point_counter.py", "--distances", args.distances, *files]
+    ours = [args.program, "two-point", "--quiet", "--json", "--distances", args.distances, *files]
     kinds = {"script": script, "ours": [*ours, "--no-baseline", "--memory", args.memory], "ours_with_shuffled_pairs": [*ours, "--memory", args.memory]}
     runs, said = {kind: [] for kind in kinds}, {}
     for _ in range(args.turns):
@@ -73,63 +73,56 @@ def compare(args, files):
             "largest_difference_nats": worst, "runs": runs, "ratios": ratios}
 
 
-def large(args, folder):
-    """A corpus of many times the memory."""
+def large(args, files, folder):
+    """A corpus of many times the memory: the texts' tokens again and again, each time from another place on, in documents of 100,000."""
     path = folder / "large.npy"
-    rng = np.random.default_rng(1)
-    # Zipf's law over GPT-2's number of ids, and each token with probability 1/5 the one before.
-    law = 1 / np.arange(1, 50_258)
-    law /= law.sum()
-    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint32, shape=(args.large, 100_000))
-    for row in range(args.large):
-        drawn = rng.choice(len(law), size=100_000, p=law)
-        same = np.flatnonzero(rng.random(100_000) < 0.2)
-        drawn[same[same > 0]] = drawn[same[same > 0] - 1]
-        out[row] = drawn
-    out.flush()
+    tokens = np.concatenate([np.load(f) for f in files]).astype(np.uint32)
+    times = -(-args.large * 100_000 // len(tokens))
+    np.save(path, np.concatenate([np.roll(tokens, 7919 * i) for i in range(times)])[: args.large * 100_000].reshape(args.large, 100_000))
+    del tokens
     found = {}
     for memory in (args.large_memory, "8G"):
-        text, took = watch([args.program, "two-point", "--quiet", "--json", "--no-baseline", "--distances", "1,64,4096", "--memory", memory, path])
+        text, took = watch([args.program, "two-point", "--quiet", "--json", "--no-baseline", "--distances", args.distances, "--memory", memory, path])
         found[memory] = (text, took)
     texts = [text for text, _ in found.values()]
     assert texts[0] == texts[1], "the results differ"
-    size = path.stat().st_size
-    path.unlink()
-    return {"corpus_bytes": size, "tokens": args.large * 100_000, "same_bytes": True, "runs": {memory: took for memory, (_, took) in found.items()}}
+    return {"corpus_bytes": path.stat().st_size, "tokens": args.large * 100_000, "same_bytes": True, "runs": {memory: took for memory, (_, took) in found.items()}}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument("--program", required=True)
-    parser.add_argument("--texts", help="pattern of .txt files, or of .npy files that an earlier run could have made of them")
+    parser.add_argument("--texts", required=True, help="pattern of .txt files, or of .npy files that an earlier run could have made of them")
     parser.add_argument("--tokenizer")
     parser.add_argument("--memory", default="64M")
+    parser.add_argument("--distances", default=",".join(str(1 << k) for k in range(14)))
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--large", type=int, default=0)
     parser.add_argument("--large-memory", default="40M")
+    parser.add_argument("--commit", help="what the program was built from, where it is not the commit that is checked out")
     parser.add_argument("--out")
     args = parser.parse_args()
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True).stdout.strip()
+    commit = args.commit or subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True).stdout.strip()
     result = {"date": datetime.date.today().isoformat(), "machine": machine(), "commit": commit}
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        if args.texts:
-            files, tokenizer = [], None
-            if args.tokenizer:
-                from tokenizers import Tokenizer
+        files, tokenizer = [], None
+        if args.tokenizer:
+            from tokenizers import Tokenizer
 
-                tokenizer = Tokenizer.from_file(args.tokenizer)
-            for i, path in enumerate(sorted(glob.glob(args.texts))):
-                if path.endswith(".npy"):
-                    files.append(Path(path))
-                    continue
-                ids = tokenizer.encode(Path(path).read_text(encoding="utf-8-sig"), add_special_tokens=False).ids
-                files.append(folder / f"{i:04}.npy")
-                np.save(files[-1], np.array(ids, dtype=np.uint16 if max(ids) < 1 << 16 else np.uint32))
-            del tokenizer
+            tokenizer = Tokenizer.from_file(args.tokenizer)
+        for i, path in enumerate(sorted(glob.glob(args.texts))):
+            if path.endswith(".npy"):
+                files.append(Path(path))
+                continue
+            ids = tokenizer.encode(Path(path).read_text(encoding="utf-8-sig"), add_special_tokens=False).ids
+            files.append(folder / f"{i:04}.npy")
+            np.save(files[-1], np.array(ids, dtype=np.uint16 if max(ids) < 1 << 16 else np.uint32))
+        del tokenizer
+        if args.turns:
             result["novels"] = {"files": len(files)} | compare(args, files)
         if args.large:
-            result["large"] = large(args, folder)
+            result["large"] = large(args, files, folder)
     text = json.dumps(result, indent=1)
     if args.out:
         Path(args.out).write_text(text + "\n")

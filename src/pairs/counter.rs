@@ -186,6 +186,8 @@ impl PairCounter {
             self.next.all = true;
             self.spill()?;
         }
+        // Its memory is the readers' now.
+        self.segment = Segment::default();
         let (limits, runs) = (&self.limits, &self.runs);
         let memory = limits.memory / 2 / rayon::current_num_threads();
         let merge = |(index, &distance): (usize, &u64)| {
