@@ -42,7 +42,7 @@ enum Action {
         /// Groups drawn for what has no closed form
         #[arg(long, default_value_t = 4000)]
         groups: u32,
-        /// Seed of these draws
+        /// Seed of these draws, which are other texts than `source draw` makes of it
         #[arg(long, default_value_t = 0)]
         seed: u64,
         /// Print JSON
@@ -171,7 +171,10 @@ pub fn run(args: SourceArgs) -> Result<()> {
                 say(&format!("a model of {order}-grams of {symbols} tokens in {}", out.display()))
             }
         }
-        Action::Figure { record, models, out } => figure(&record, &models, &out),
+        Action::Figure { record, models, out } => {
+            figure(&record, &models, &out)?;
+            say(&out.display().to_string())
+        }
     }
 }
 

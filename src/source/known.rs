@@ -15,6 +15,13 @@ use serde::Serialize;
 /// Chunks of more tokens are not drawn for an expectation.
 pub const LONGEST_SAMPLED: u32 = 1 << 18;
 
+/// Most foreign heads of a tail, and most groups, for which an expectation is sampled.
+const MOST_FOREIGN: u32 = 1024;
+const MOST_GROUPS: u32 = 10_000_000;
+
+/// Makes other streams of a seed than those of [`draw`](super::draw): an expectation must not be made of the very texts that are held against it.
+const APART: u64 = 0x5a2f_3e90_c1d4_7b68;
+
 /// Groups that one task draws: fixed, so that the number of threads changes nothing.
 const BATCH: u64 = 16;
 
@@ -41,7 +48,7 @@ pub struct Asked {
     pub foreign: u32,
     /// Groups drawn where no closed form is at hand, at least 8.
     pub groups: u32,
-    /// Seed of these draws.
+    /// Seed of these draws; they are other ones than [`sample_sums`] and [`draw`](super::draw) make of it.
     pub seed: u64,
     /// The correction of [`Estimator::DirectNgram`].
     pub correction: NgramCorrection,
@@ -70,7 +77,7 @@ impl Grid {
     /// The smallest grid that has all of `cells`.
     ///
     /// # Errors
-    /// No cell, a split of 0, a ratio below 2, no foreign head, chunks past [`LONGEST_SAMPLED`].
+    /// No cell, a split of 0, a ratio below 2, no foreign head or more than 1,024, chunks past [`LONGEST_SAMPLED`].
     pub fn of(cells: &[Cell], foreign: u32) -> Result<Self> {
         let sorted = |mut x: Vec<u32>| {
             x.sort_unstable();
@@ -79,8 +86,11 @@ impl Grid {
         };
         let (splits, ratios) = (sorted(cells.iter().map(|c| c.split).collect()), sorted(cells.iter().map(|c| c.ratio).collect()));
         let length = cells.iter().map(|c| c.split as u64 * c.ratio as u64).max().unwrap_or(0);
-        if splits.first().is_none_or(|&l| l == 0) || ratios.first().is_none_or(|&r| r < 2) || foreign == 0 {
-            return Err(Error::input("splits start at 1 token, ratios at 2, and foreign heads at 1"));
+        if splits.first().is_none_or(|&l| l == 0) || ratios.first().is_none_or(|&r| r < 2) {
+            return Err(Error::input("splits start at 1 token and ratios at 2"));
+        }
+        if !(1..=MOST_FOREIGN).contains(&foreign) {
+            return Err(Error::input(format!("a drawn tail has 1 to {MOST_FOREIGN} foreign heads, not {foreign}")));
         }
         if length > LONGEST_SAMPLED as u64 {
             return Err(Error::input(format!("texts of {length} tokens are too long to be drawn for an expectation; {LONGEST_SAMPLED} is the most")));
@@ -145,7 +155,7 @@ pub fn sample_sums(source: &dyn Known, grid: &Grid, groups: u32, seed: u64) -> R
 /// numbers). The same cells, source and question give the same bits on any number of threads.
 ///
 /// # Errors
-/// No foreign head; where cells are sampled, as [`Grid::of`] and [`Known::sampler`], and fewer than 8 groups.
+/// No foreign head; where cells are sampled, as [`Grid::of`] and [`Known::sampler`], and fewer than 8 groups or more than 10 million.
 pub fn expectations(source: &dyn Known, cells: &[Cell], asked: Asked) -> Result<Vec<Option<Expectation>>> {
     if asked.foreign == 0 {
         return Err(Error::input("a tail has at least one foreign head"));
@@ -158,8 +168,8 @@ pub fn expectations(source: &dyn Known, cells: &[Cell], asked: Asked) -> Result<
     if open.is_empty() {
         return Ok(out);
     }
-    if asked.groups < 8 {
-        return Err(Error::input(format!("an expectation is sampled from 8 groups at least, not {}", asked.groups)));
+    if !(8..=MOST_GROUPS).contains(&asked.groups) {
+        return Err(Error::input(format!("an expectation is sampled from 8 to {MOST_GROUPS} groups, not {}", asked.groups)));
     }
     let columns = sampled(source, &open, asked)?;
     let column = |c: &Cell| columns.cells.iter().position(|x| x == c).map(|i| columns.values.iter().skip(i).step_by(columns.cells.len()).copied());
@@ -189,7 +199,7 @@ fn sampled(source: &dyn Known, open: &[Cell], asked: Asked) -> Result<Contributi
         .into_par_iter()
         .map(|b| {
             let groups = b * BATCH..((b + 1) * BATCH).min(asked.groups as u64);
-            let groups: Vec<Group> = groups.map(|g| sampler(asked.seed, g)).collect::<Result<_>>()?;
+            let groups: Vec<Group> = groups.map(|g| sampler(asked.seed ^ APART, g)).collect::<Result<_>>()?;
             Contributions::new(&grid.sums(groups), &estimators, asked.correction, Some(&ngram))
         })
         .collect();

@@ -1,8 +1,8 @@
 //! The process' own conditionals in the model's place.
 
 use super::*;
-use hilberg::estimate::Note;
-use hilberg::source::Exact;
+use hilberg::estimate::{Cell, Note};
+use hilberg::source::{Asked, Exact, expectations};
 
 const ESTIMATORS: [Estimator; 4] = [Estimator::Direct, Estimator::Vclub, Estimator::Infonce, Estimator::Profile];
 
@@ -50,6 +50,22 @@ fn leave_one_out() {
         let design = design(Pairing::Matched, foreign, 256, &[4, 16, 64], &[2, 4]);
         leave_one_out_is_never_above_vclub(&measure(AnyProcess::SantaFe(process.clone()), &mut Exact(&process), &design, 40, 104));
     }
+}
+
+/// The estimators that contrast heads, against what they expect of three: sampled, with errors of its own.
+#[test]
+fn contrasting_estimators() {
+    let process = SantaFe::new(0.5, 50, 1e-6).unwrap();
+    let sums = measure(AnyProcess::SantaFe(process.clone()), &mut Exact(&process), &design(Pairing::Matched, 3, 256, &[2, 16, 64], &[2, 4]), 200, 137);
+    let points = points(&sums, &[Estimator::L1out, Estimator::Infonce]);
+    let cells: Vec<Cell> = points.iter().map(|p| Cell { estimator: p.estimator, ratio: p.ratio, split: p.split }).collect();
+    let expected = expectations(&process, &cells, Asked { foreign: 3, groups: 2000, seed: 138, ..Asked::default() }).unwrap();
+    let of = |(mut point, expected): (Point, Option<source::Expectation>)| {
+        let expected = expected.unwrap();
+        point.se = point.se.map(|se| se.hypot(expected.se.unwrap()));
+        Check { point, want: expected.value, upper: false }
+    };
+    hold(&points.into_iter().zip(expected).map(of).collect::<Vec<_>>());
 }
 
 /// With foreign tails InfoNCE stays under its ceiling, and says when it is near.
