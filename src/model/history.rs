@@ -186,13 +186,14 @@ pub fn open(folder: &Path, accepted: &[String]) -> Result<StoredState> {
 fn of_config(config: &Config) -> Result<StoredState> {
     let kind = config.text("model_type")?.map(str::to_string);
     let more = || [attention::FAMILIES, recurrent::FAMILIES, hybrids::FAMILIES].into_iter().flatten();
-    let state = match kind {
-        Some(kind) if let Some((_, read)) = more().find(|(k, _)| *k == kind) => {
+    let row = kind.as_deref().and_then(|kind| more().find(|(k, _)| *k == kind));
+    let state = match (kind.as_deref(), row) {
+        (Some(kind), Some((_, read))) => {
             // A row wins over a spec: an engine may keep more than the model hands on, such as keys and values where a latent vector determines them.
             config.refuse_common()?;
-            HistoryState::new(&kind, read(config)?)
+            HistoryState::new(kind, read(config)?)
         }
-        Some(kind) if !families::knows(&kind) => return Err(config.error(families::unsupported(&kind, more().map(|(k, _)| *k)))),
+        (Some(kind), None) if !families::knows(kind) => return Err(config.error(families::unsupported(kind, more().map(|(k, _)| *k)))),
         _ => {
             // How weights are packed changes nothing of what is handed on.
             config.value("quantization_config");
