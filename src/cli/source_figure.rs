@@ -67,7 +67,8 @@ fn between(from: u32, to: u32) -> Vec<u32> {
 /// A planted model, its S and dim(z), the numbers of its history state after t tokens.
 fn label(folder: &Path, parameters: &Parameters) -> Result<String> {
     let (spec, _) = model::open(folder, &Default::default())?;
-    let dim = [1, 2].map(|t| model::history_state(&spec, t));
+    let state = model::HistoryState::of(&spec);
+    let dim = [1, 2].map(|t| state.numbers(t));
     let dim = if dim[0] == dim[1] { format!("dim z = {}", dim[0]) } else { format!("dim z = {} t", dim[0]) };
     Ok(match parameters {
         Parameters::SantaFe { state: Some(s), .. } => format!("Mamba, S = {s} ({} facts): {dim}", s / 2),

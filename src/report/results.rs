@@ -68,7 +68,7 @@ pub struct Report {
     /// By model, in the order of the plan.
     pub models: Vec<ModelResult>,
     /// Published lines to stand beside ours, where the texts are said to be theirs.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub published: Vec<PublishedLine>,
     /// Whether tables say everything of the laws.
     #[serde(skip)]

@@ -114,6 +114,10 @@ fn of_analysis(report: &Report, a: &Analysis) -> String {
         }
         out.push_str(&aligned(&rows));
     }
+    out += &laws::in_short(a);
+    if report.all_of_the_laws {
+        out += &laws::at_length(a);
+    }
     for remark in remarks(a) {
         let _ = writeln!(out, "  {remark}");
     }
@@ -129,10 +133,6 @@ pub(super) fn remarks(a: &Analysis) -> Vec<String> {
     for f in a.fits.iter().filter(|f| !f.left_out.is_empty()) {
         let left_out: Vec<String> = f.left_out.iter().map(u32::to_string).collect();
         out.push(format!("{} at ratio {}: I is not positive at ℓ = {}; left out of the fit", f.estimator, f.ratio, left_out.join(", ")));
-    }
-    out += &laws::in_short(a);
-    if report.all_of_the_laws {
-        out += &laws::at_length(a);
     }
     for s in &a.skipped {
         out.push(format!("no {}: {}", s.estimator, s.why));
