@@ -4,7 +4,7 @@
     python tools/bench_two_point.py --program target/release/hilberg --texts 'books/*.txt' --tokenizer gpt2/tokenizer.json --out FILE.json
 
 Texts become .npy files of token ids first, one each, so that neither side tokenises. Of every run the wall time, the processor's time and the kernel's mark of the largest memory
-(ru_maxrss, program and libraries included) are kept. Ours also gives the errors by 20 folds that the script has not; shuffled pairs, which it has not either, are timed apart. Plug-in and Grassberger values of both must agree to 1e-9
+(VmHWM, program and libraries included) are kept. Ours also gives the errors by 20 folds that the script has not; shuffled pairs, which it has not either, are timed apart. Plug-in and Grassberger values of both must agree to 1e-9
 nats. --large N makes N documents of 100,000 tokens of these texts and counts them with much memory and with --large-memory, whose results must be the same bytes.
 Needs numpy, scipy and tokenizers.
 """
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 
 import numpy as np
 
@@ -29,14 +29,20 @@ def watch(command):
     with tempfile.TemporaryFile() as out:
         began = perf_counter()
         child = subprocess.Popen([str(c) for c in command], stdout=out, stderr=subprocess.DEVNULL)
-        _, status, usage = os.wait4(child.pid, 0)
+        peak, ended = 0, 0
+        while not ended:
+            # Not ru_maxrss, which begins at what this process has.
+            with open(f"/proc/{child.pid}/status") as told:
+                peak = max([peak] + [int(line.split()[1]) << 10 for line in told if line.startswith("VmHWM:")])
+            sleep(0.005)
+            ended, status, usage = os.wait4(child.pid, os.WNOHANG)
         seconds = perf_counter() - began
         child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode:
             sys.exit(f"{' '.join(map(str, command))} ended with status {child.returncode}")
         out.seek(0)
         text = out.read().decode()
-    return text, {"seconds": seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime, "peak_bytes": usage.ru_maxrss << 10}
+    return text, {"seconds": seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime, "peak_bytes": peak}
 
 
 def machine():

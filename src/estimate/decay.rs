@@ -192,7 +192,7 @@ mod tests {
             let points: Vec<DecayPoint> =
                 distances().into_iter().zip(&values).map(|(distance, &value)| DecayPoint { distance, value, se: Some(0.01 * value), left_out: &[] }).collect();
             let x: Vec<f64> = points.iter().map(|p| (p.distance as f64).ln()).collect();
-            let law = Law::fit(&x, &values, &vec![1e4; 14]);
+            let law = Law::fit(&x, &values, &[1e4; 14]);
             // Golden section ends where a misfit's rounding (1e-16 of the largest term) hides the exponent: 1e-7.
             assert!((law.exponent - alpha).abs() < 1e-6 && (law.amplitude - a).abs() < 1e-6 && (law.residual - c).abs() < 1e-6, "{law:?}");
             if c == 0.0 {

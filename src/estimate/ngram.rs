@@ -87,7 +87,7 @@ pub fn grassberger(counts: &[(u64, u64)]) -> f64 {
 /// G(n), n > 0.
 fn g(n: u64) -> f64 {
     let x = n as f64;
-    let sign = if n % 2 == 0 { 0.5 } else { -0.5 };
+    let sign = if n.is_multiple_of(2) { 0.5 } else { -0.5 };
     digamma(x) + sign * (digamma(0.5 * (x + 1.0)) - digamma(0.5 * x))
 }
 

@@ -312,10 +312,12 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
+    type Things<'a> = dyn Fn(&[u32]) -> Vec<(u32, u32)> + 'a;
+
     /// The same by the shortest program: a map per fold.
     fn naive(documents: &[Vec<u32>], distance: usize) -> PairCounts {
         let folds = FOLDS.min(documents.len()).max(1);
-        let keep = |things: &dyn Fn(&[u32]) -> Vec<(u32, u32)>| {
+        let keep = |things: &Things<'_>| {
             let of = |wanted: &dyn Fn(usize) -> bool| {
                 let (mut times, mut counts) = (BTreeMap::new(), BTreeMap::new());
                 for (_, tokens) in documents.iter().enumerate().filter(|d| wanted(d.0 % folds)) {
