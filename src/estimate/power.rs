@@ -205,6 +205,7 @@ mod tests {
             draws: shifts.iter().flat_map(|&s| splits.iter().map(move |&l| at(l, s))).collect(),
             influence: [0.06, -0.06].into_iter().cycle().take(20).flat_map(unit).collect(),
             mean,
+            shared_error: vec![0.0; 4],
             model: ErrorModel::Independent,
             units: 20,
             documents: 20,
