@@ -164,20 +164,15 @@ impl Contributions {
 
     /// Means over groups, added in group order.
     pub fn means(&self) -> Vec<f64> {
-        means(&self.values, self.cells.len(), self.groups)
-    }
-}
-
-/// Means of `[groups, cells]` over groups, added in group order.
-pub(super) fn means(values: &[f64], cells: usize, groups: usize) -> Vec<f64> {
-    let mut mean = vec![0.0; cells];
-    for row in values.chunks_exact(cells.max(1)) {
-        for (m, v) in mean.iter_mut().zip(row) {
-            *m += v;
+        let mut mean = vec![0.0; self.cells.len()];
+        for g in 0..self.groups {
+            for (m, v) in mean.iter_mut().zip(self.row(g)) {
+                *m += v;
+            }
         }
+        mean.iter_mut().for_each(|m| *m /= self.groups as f64);
+        mean
     }
-    mean.iter_mut().for_each(|m| *m /= groups as f64);
-    mean
 }
 
 /// Why an estimator cannot be had, if so.

@@ -21,7 +21,7 @@
 //! at levels widened from normal to Student quantiles (Hesterberg 2015), acceleration from the S_u.
 
 use super::Sums;
-use super::contribution::{Contributions, means};
+use super::contribution::Contributions;
 use super::special::{normal_cdf, normal_quantile, student_quantile};
 use crate::rng::Rng;
 use rayon::prelude::*;
@@ -117,7 +117,9 @@ impl Resamples {
     pub fn of(documents: &[Vec<u32>], values: &[f64], shared_error: &[f64], how: Resampling) -> Self {
         let layout = Layout::new(documents.iter().cloned());
         let (groups, cells) = (documents.len(), shared_error.len());
-        let mean = means(values, cells, groups);
+        let mut mean = vec![0.0; cells];
+        values.chunks_exact(cells.max(1)).for_each(|row| add(&mut mean, row, 1.0));
+        mean.iter_mut().for_each(|m| *m /= groups as f64);
         let mut residual = values.to_vec();
         for row in residual.chunks_exact_mut(cells.max(1)) {
             row.iter_mut().zip(&mean).for_each(|(e, m)| *e -= m);

@@ -205,7 +205,7 @@ impl Quantity {
     }
 
     /// From ln A to A; the standard error by the delta method.
-    pub(super) fn exp(self) -> Self {
+    fn exp(self) -> Self {
         let interval = |i: Option<Interval>| i.map(|i| Interval { lo: libm::exp(i.lo), hi: libm::exp(i.hi) });
         let value = libm::exp(self.value);
         Quantity {

@@ -236,6 +236,7 @@ mod tests {
     fn intervals_of_the_length_cover() {
         let (splits, options) = ([2u32, 8, 32, 128], Options::default());
         let cells: Vec<Cell> = splits.iter().map(|&split| Cell { estimator: Estimator::Direct, ratio: 2, split }).collect();
+        let documents: Vec<Vec<u32>> = (0..40).map(|g| vec![g]).collect();
         // 2 √ℓ = 1000 at ℓ = 250,000. Texts are drawn from streams that no resample draws from.
         let covered = (0..400).filter(|&repetition| {
             let mut rng = crate::rng::Rng::new(1 << 20, repetition);
@@ -247,7 +248,7 @@ mod tests {
                 values.extend(splits.iter().map(at));
             }
             let how = Resampling { resamples: 400, seed: repetition, level: 0.95 };
-            let resamples = Resamples::of(&(0..40).map(|g| vec![g]).collect::<Vec<_>>(), &values, &[0.0; 4], how);
+            let resamples = Resamples::of(&documents, &values, &[0.0; 4], how);
             let b = PowerLaw::of(&cells, resamples, &options, (Estimator::Direct, 2)).unwrap().behind(&fixed(1000.0), 1.0);
             b.lo.unwrap() <= 250_000.0 && 250_000.0 <= b.hi.unwrap()
         });
