@@ -10,7 +10,11 @@
 
 pub mod cpu;
 pub mod cuda;
+mod moments;
 pub mod reference;
+
+use moments::{float64s, packed, unpacked};
+pub use moments::{moments_len, packed_row};
 
 pub use crate::activation::Activation as Act;
 use crate::error::Result;
@@ -238,6 +242,8 @@ pub trait Backend: Send + Sync {
     type Weight: Send + Sync;
     /// A wave's tables.
     type Tables: Send + Sync;
+    /// Σ x and Σ x xᵀ over a sample of rows, float64.
+    type Moments: Send + Sync;
 
     /// As `devices` and fingerprints name it, instruction path included: `cpu/avx512`.
     fn name(&self) -> String;
@@ -372,4 +378,15 @@ pub trait Backend: Send + Sync {
         out: &mut Vec<f32>,
         greedy: Option<&mut Vec<bool>>,
     ) -> Result<()>;
+    /// Sums over a sample of rows of `width` numbers: those of `values`, packed ([`moments_len`]), or zeros where it is empty.
+    fn moments(&self, width: usize, values: &[f64]) -> Result<Self::Moments>;
+    /// Bytes of them.
+    fn moments_bytes(&self, width: usize) -> usize {
+        size_of::<f64>() * width * (width + 1)
+    }
+    /// Adds the first `rows` rows of x, a [`Backend::mat`] `[·, width]`, one after the other: `Σ x[j] += x[i, j]`, `Σ x xᵀ[j, k] += x[i, j] · x[i, k]`. Every number is one chain of
+    /// float64 additions, so blocks of rows make no difference.
+    fn accumulate(&self, x: &Self::Mat, rows: usize, moments: &mut Self::Moments) -> Result<()>;
+    /// The sums so far, packed.
+    fn moments_taken(&self, moments: &Self::Moments) -> Result<Vec<f64>>;
 }

@@ -63,6 +63,13 @@ pub enum Weight {
     Gated(Mat, Mat),
 }
 
+/// Sums over a sample, packed.
+#[derive(Clone, Debug)]
+pub struct Moments {
+    width: usize,
+    values: Vec<f64>,
+}
+
 impl Act {
     /// The function in float64.
     fn of(self, x: f64) -> f64 {
@@ -144,6 +151,7 @@ impl Backend for Reference {
     type Mat = Mat;
     type Weight = Weight;
     type Tables = ();
+    type Moments = Moments;
 
     fn name(&self) -> String {
         "reference/float64".into()
@@ -369,5 +377,24 @@ impl Backend for Reference {
             }
         }
         Ok(())
+    }
+
+    fn moments(&self, width: usize, values: &[f64]) -> Result<Moments> {
+        let values = if values.is_empty() { float64s(moments_len(width))? } else { values.to_vec() };
+        Ok(Moments { width, values })
+    }
+
+    fn accumulate(&self, x: &Mat, rows: usize, moments: &mut Moments) -> Result<()> {
+        for row in (0..rows).map(|i| x.row(i)) {
+            moments.values.iter_mut().zip(row).for_each(|(s, v)| *s += v);
+            for j in 0..moments.width {
+                moments.values[packed_row(moments.width, j)].iter_mut().zip(&row[j..]).for_each(|(s, v)| *s += row[j] * v);
+            }
+        }
+        Ok(())
+    }
+
+    fn moments_taken(&self, moments: &Moments) -> Result<Vec<f64>> {
+        Ok(moments.values.clone())
     }
 }

@@ -33,6 +33,8 @@ pub enum Case {
     Gate { d_inner: usize, norm: bool, act: Act },
     /// Log-probabilities of one block of rows.
     Head { inputs: usize, vocab: usize },
+    /// Sums over the hidden states of one block of rows, float64.
+    Moments { d: usize },
 }
 
 /// Tokens of the text that scans and convolutions run over on a processor.
@@ -58,6 +60,7 @@ pub fn typical() -> Vec<Case> {
         Case::Ssd { heads: 32, head_dim: 64, groups: 1, d_state: 128, taps: 4, act },
         Case::Gate { d_inner: 2048, norm: true, act },
         Case::Head { inputs: 768, vocab: 50_304 },
+        Case::Moments { d: 768 },
     ]);
     cases
 }
@@ -153,6 +156,7 @@ impl Case {
             Case::Ssd { heads, head_dim, d_state, .. } => format!("Mamba-2 dual  {heads} heads of {head_dim} × {d_state}, {text} tokens"),
             Case::Gate { d_inner, norm, .. } => format!("gate  {d_inner}{}", if norm { ", normed" } else { "" }),
             Case::Head { inputs, vocab } => format!("head  {inputs} → {vocab}"),
+            Case::Moments { d } => format!("sums of states  {d}, {} rows", sizes.block),
         }
     }
 
@@ -187,6 +191,8 @@ impl Case {
             }
             Case::Gate { d_inner, act, .. } => moved(3 * block * d_inner) + Work::activation(act, (block * d_inner) as f64),
             Case::Head { inputs, vocab } => Work::head(block, inputs, vocab) + operands(block, inputs) + bytes(on.weight_bytes(inputs, vocab)),
+            // A float64 operation takes the place of two of float32.
+            Case::Moments { d } => Work { mixing: (2 * block * d * (d + 1)) as f64, ..moved(block * d) + bytes(8 * d * (d + 1)) },
         }
     }
 
@@ -291,6 +297,10 @@ impl Case {
                     machine.enter(|| machine.head(&op, &x, block, &w, None, &ptr, &targets, &mut out, None))
                 }))
             }
+            Case::Moments { d } => {
+                let (x, mut moments) = (random(machine, block, d, 1.0, 1)?, machine.moments(d, &[])?);
+                Ok(Box::new(move || machine.enter(|| machine.accumulate(&x, block, &mut moments))))
+            }
         }
     }
 }
@@ -376,6 +386,7 @@ mod tests {
             Case::Ssd { heads: 2, head_dim: 8, groups: 1, d_state: 16, taps: 4, act },
             Case::Gate { d_inner: 24, norm: true, act },
             Case::Head { inputs: 24, vocab: 70 },
+            Case::Moments { d: 24 },
         ];
         for case in cases {
             let mut run = case.prepare(&cpu, cpu.sizes()).unwrap();

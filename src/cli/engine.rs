@@ -5,7 +5,7 @@ use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
 use crate::backend::cuda::{Cuda, Gpu};
 use crate::backend::reference::Reference;
-use crate::engine::{Engine, Scorer, Several, Sink, Trace};
+use crate::engine::{Engine, Sampled, Sampler, Scorer, Several, Sink, Trace};
 use crate::error::Result;
 use crate::forest::{Forest, Readout};
 use crate::model::{Checkpoint, ModelSpec};
@@ -88,6 +88,21 @@ impl Scorer for AnyEngine {
     }
 }
 
+impl Sampler for AnyEngine {
+    fn width(&self) -> usize {
+        each!(self, e => e.width())
+    }
+    fn begin(&mut self, begin: &[&[f64]], keep: bool) -> Result<()> {
+        each!(self, e => e.begin(begin, keep))
+    }
+    fn taken(&mut self) -> Result<Vec<Sampled>> {
+        each!(self, e => e.taken())
+    }
+    fn end(&mut self) {
+        each!(self, e => e.end())
+    }
+}
+
 /// Says on standard error, once for an engine, that memory ran out and waves became smaller.
 pub struct Telling<'e>(pub &'e mut AnyEngine);
 
@@ -105,5 +120,20 @@ impl Scorer for Telling<'_> {
             eprintln!("note: memory ran out; waves have at most {rows} rows from now on, and the results are the same");
         }
         Ok(())
+    }
+}
+
+impl Sampler for Telling<'_> {
+    fn width(&self) -> usize {
+        self.0.width()
+    }
+    fn begin(&mut self, begin: &[&[f64]], keep: bool) -> Result<()> {
+        self.0.begin(begin, keep)
+    }
+    fn taken(&mut self) -> Result<Vec<Sampled>> {
+        self.0.taken()
+    }
+    fn end(&mut self) {
+        self.0.end()
     }
 }

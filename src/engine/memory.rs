@@ -19,11 +19,11 @@ pub struct Peak {
 }
 
 impl<B: Backend> Engine<B> {
-    /// Bytes that the engine holds besides its workspace: packed weights (all of them, or where they stream two groups) and scratch.
+    /// Bytes that the engine holds besides its workspace: packed weights (all of them, or where they stream two groups), scratch, and sums over hidden states.
     pub fn weight_bytes(&self) -> usize {
         let layers = self.spec.layers.iter().map(|l| weights::layer_bytes(&self.backend, l));
         let head = weights::head_bytes(&self.backend, &self.spec);
-        let scratch = self.backend.scratch_bytes(&needs(&self.spec));
+        let scratch = self.backend.scratch_bytes(&needs(&self.spec)) + self.sample_bytes();
         if self.streaming { scratch + (2 * layers.max().unwrap_or(0)).max(head) } else { scratch + layers.sum::<usize>() + head }
     }
 

@@ -33,6 +33,7 @@
 mod layers;
 mod memory;
 mod rooms;
+mod samples;
 mod score;
 mod scorer;
 mod several;
@@ -41,6 +42,7 @@ mod weights;
 
 pub use memory::{Peak, free_memory, own_memory};
 pub use rooms::{Extent, workspace_bytes};
+pub use samples::{Sampled, Sampler};
 pub use scorer::{Scorer, Sink, Values, score_lists};
 pub use several::Several;
 
@@ -49,6 +51,7 @@ use crate::error::{Error, Result};
 use crate::forest::{Cut, Forest, Readout, Wave, Waves};
 use crate::model::{Block, Checkpoint, Mixer, ModelSpec, Rope};
 use rooms::{Rooms, ropes};
+use samples::Samples;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use weights::{BlockWeights, Lin, NormWeights};
@@ -107,6 +110,7 @@ pub struct Engine<B: Backend> {
     fed: u64,
     /// Where memory ran out: the most rows of a wave since then.
     shrunk: Option<usize>,
+    samples: Option<Samples<B>>,
 }
 
 struct HeadWeights<B: Backend> {
@@ -135,8 +139,9 @@ impl<B: Backend> Engine<B> {
         };
         let rope_of = spec.layers.iter().map(|l| l.blocks.iter().map(of).collect()).collect();
         let ropes = all.into_iter().map(|rope| Turning { rope: rope.clone(), table: None, positions: 0 }).collect();
-        let (packed, head, rooms, trace, shrunk) = (None, None, None, None, None);
-        let mut engine = Engine { backend, spec, checkpoint, options, memory, packed, head, streaming: false, rooms, ropes, rope_of, trace, fed: 0, shrunk };
+        let (packed, head, rooms, trace, shrunk, samples) = (None, None, None, None, None, None);
+        let mut engine =
+            Engine { backend, spec, checkpoint, options, memory, packed, head, streaming: false, rooms, ropes, rope_of, trace, fed: 0, shrunk, samples };
         let wave = |rows, states| workspace_bytes(&engine.backend, &engine.spec, Extent { rows, states, ..Extent::default() });
         let (row, small) = (wave(1, 0), wave(engine.backend.block_rows(), 16));
         engine.streaming = match engine.options.weights {

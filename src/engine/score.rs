@@ -1,6 +1,7 @@
 //! A forest's waves, one after another; smaller ones where memory runs out on the way.
 
 use super::rooms::Extent;
+use super::samples::Samples;
 use super::{Engine, LEAST_ROWS, Scorer, Sink, fewer};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
@@ -35,8 +36,8 @@ impl Sink for Once<'_> {
 }
 
 impl Once<'_> {
-    /// What is left to do: the trees from the first one on of which a value is missing.
-    fn rest(&mut self, forest: &Forest, readout: &Readout) -> (Forest, Readout) {
+    /// What is left to do: the trees from the first one on of which a value is missing; and how many are done.
+    fn rest(&mut self, forest: &Forest, readout: &Readout) -> (Forest, Readout, usize) {
         let mut slots = vec![0; forest.trees().len()];
         for r in readout.readings() {
             slots[forest.span(r.span).tree as usize] += r.slots() as usize;
@@ -47,7 +48,8 @@ impl Once<'_> {
             first += 1;
         }
         self.seen = 0;
-        forest.part(readout, first..slots.len())
+        let (forest, readout) = forest.part(readout, first..slots.len());
+        (forest, readout, first)
     }
 }
 
@@ -62,6 +64,7 @@ impl<B: Backend> Scorer for Engine<B> {
 
     fn score(&mut self, forest: &Forest, readout: &Readout, sink: &mut dyn Sink) -> Result<()> {
         let mut once = Once { sink, held: 0, seen: 0 };
+        self.samples.iter_mut().for_each(Samples::restart);
         let (mut rest, mut short): (Option<(Forest, Readout)>, Option<Error>) = (None, None);
         loop {
             let (forest, readout) = rest.as_ref().map_or((forest, readout), |(f, r)| (f, r));
@@ -75,7 +78,9 @@ impl<B: Backend> Scorer for Engine<B> {
                 Err(Error::Memory(what)) => short = Some(self.shrink(extent.rows, &what)?),
                 done => return done,
             }
-            rest = Some(once.rest(forest, readout));
+            let (left, of_left, done) = once.rest(forest, readout);
+            self.samples.iter_mut().for_each(|s| s.pass(forest, readout, 0..done));
+            rest = Some((left, of_left));
         }
     }
 }
@@ -89,6 +94,7 @@ impl<B: Backend> Engine<B> {
             self.stopped()?;
             let said = self.run(wave)?;
             self.fed += wave.tokens.len() as u64;
+            self.sample(wave)?;
             for (i, (target, log)) in wave.targets.iter().zip(said.logs).enumerate() {
                 if log.is_nan() {
                     return Err(Error::input(format!("the model gives no number for token {}: its activations overflow or are not finite", target.token)));

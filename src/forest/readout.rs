@@ -47,6 +47,8 @@ pub struct Reading {
     pub slot: Slot,
     /// One sum, or every token.
     pub wanted: Wanted,
+    /// The sample that the hidden states of the rows which predict these tokens enter, if any.
+    pub sample: Option<u32>,
 }
 
 impl Reading {
@@ -93,6 +95,19 @@ impl Readout {
         self.push(forest, span, tokens, Wanted::Each)
     }
 
+    /// As [`Readout::each`]; the hidden states that predict these tokens, after the final norm, enter sample number `sample`, in the order of trees and of
+    /// tokens.
+    ///
+    /// # Errors
+    /// As [`Readout::sum`].
+    pub fn each_sampled(&mut self, forest: &Forest, span: SpanId, tokens: Range<u32>, sample: u32) -> Result<Slot> {
+        let slot = self.push(forest, span, tokens, Wanted::Each)?;
+        if let Some(reading) = self.readings.last_mut() {
+            reading.sample = Some(sample);
+        }
+        Ok(slot)
+    }
+
     fn push(&mut self, forest: &Forest, span: SpanId, tokens: Range<u32>, wanted: Wanted) -> Result<Slot> {
         let s = forest.spans().get(span.0 as usize).ok_or_else(|| Error::input(format!("span {} is not in the forest", span.0)))?;
         if tokens.start >= tokens.end || tokens.end > s.len() {
@@ -102,7 +117,7 @@ impl Readout {
             return Err(Error::input(format!("nothing predicts the first token of the path of span {}", span.0)));
         }
         let slot = Slot(self.slots);
-        let reading = Reading { span, tokens, slot, wanted };
+        let reading = Reading { span, tokens, slot, wanted, sample: None };
         self.slots += reading.slots();
         self.readings.push(reading);
         Ok(slot)

@@ -240,7 +240,8 @@ fn fill_targets(needs: &Needs, layout: &Layout, waves: &mut [Wave]) {
         let of = if each { 0 } else { reading.tokens.end - reading.tokens.start };
         let mut put = |piece: &Piece, row: u32, t: u32| {
             let slot = if each { Slot(reading.slot.0 + t - reading.tokens.start) } else { reading.slot };
-            found[piece.wave as usize].push((row, r as u32, Target { token: tokens[t as usize], slot, of, greedy: reading.wanted == Wanted::SumAndGreedy }));
+            let greedy = reading.wanted == Wanted::SumAndGreedy;
+            found[piece.wave as usize].push((row, r as u32, Target { token: tokens[t as usize], slot, of, greedy, sample: reading.sample }));
         };
         // A span's first token is predicted by the row of the last token that it sees.
         if reading.tokens.start == 0 {

@@ -99,6 +99,8 @@ pub struct Target {
     pub of: u32,
     /// Whether the slot counts greedy tokens.
     pub greedy: bool,
+    /// The sample that the row's hidden state enters, if any.
+    pub sample: Option<u32>,
 }
 
 /// Rows that go through the layers together, with all tables.

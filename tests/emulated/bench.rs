@@ -65,6 +65,7 @@ fn every_verb_has_its_share() {
         Case::Ssd { heads: 2, head_dim: 8, groups: 1, d_state: 16, taps: 4, act },
         Case::Gate { d_inner: 24, norm: true, act },
         Case::Head { inputs: 24, vocab: 70 },
+        Case::Moments { d: 24 },
     ];
     let sizes = Sizes { wave: 70, text: 70, block: 40, load: Load { blocks: 2, steps: 2, copied: 4096, launches: 1 } };
     for on in [emulated(Schedule::ALL[1], Dtype::F32), emulated(Schedule::ALL[1], Dtype::Bf16), emulated_hopper(Schedule::ALL[1], Dtype::F16)] {

@@ -12,6 +12,7 @@ mod faults;
 mod faults90;
 mod head;
 mod memory;
+mod moments;
 mod products;
 mod rows;
 

@@ -2,7 +2,7 @@
 
 use super::device::{Limits, emulated_within};
 use emulation::Schedule;
-use hilberg::engine::{Engine, Options, Scorer, Sink};
+use hilberg::engine::{Engine, Options, Sampler, Scorer, Sink};
 use hilberg::forest::{Forest, Readout, Slot, SlotValue, TokenId};
 use hilberg::model;
 use hilberg::tensor::Dtype;
@@ -110,4 +110,35 @@ fn nothing_is_given_twice() {
     let whole = run("mamba2-groups", 150, Limits::NONE);
     let ran = run("mamba2-groups", 150, Limits { refused: whole.allocations[2], ..Limits::NONE });
     assert_eq!((ran.waves.as_slice(), &ran.values), ([101, 150, 31, 128, 53, 41].as_slice(), &whole.values));
+}
+
+/// Wherever memory runs out, a sample takes every state once, and its sums have the same bits.
+#[test]
+fn no_state_is_sampled_twice() {
+    let tokens = |n: u32, seed: u32| -> Vec<TokenId> { (0..n).map(|i| (i * 37 + seed * 11) % 89).collect() };
+    let (mut forest, mut readout) = (Forest::new(), Readout::new());
+    for (i, n) in [102, 182, 42].into_iter().enumerate() {
+        let root = forest.root(&tokens(n, i as u32)).unwrap();
+        readout.each_sampled(&forest, root, 1..30, 0).unwrap();
+        readout.each_sampled(&forest, root, 20..n, 1).unwrap();
+    }
+    let sampled = |refused: usize| {
+        let (spec, checkpoint) = model::open("tests/fixtures/models/llama".as_ref(), &Default::default()).unwrap();
+        let device = emulated_within(Limits { refused, ..Limits::NONE }, Schedule::ALL[1], Dtype::F32);
+        let count = device.device().count.clone();
+        let mut engine = Engine::new(device, spec, checkpoint, Options { wave_rows: Some(150), ..Options::default() }).unwrap();
+        engine.begin(&[&[], &[]], true).unwrap();
+        let (begun, mut sink) = (count.lock().unwrap().allocations, InOrder::default());
+        engine.score(&forest, &readout, &mut sink).unwrap();
+        let all = count.lock().unwrap().allocations;
+        (engine.taken().unwrap(), sink.0, begun, all, engine.shrunk())
+    };
+    let (want, values, begun, all, _) = sampled(usize::MAX);
+    let states: Vec<usize> = want.iter().map(|s| s.states.len() / 48).collect();
+    assert_eq!(states, [3 * 29, 82 + 162 + 22]);
+    // From the first allocation on, and in the middle of waves.
+    for refused in (begun..all).step_by((all - begun) / 6) {
+        let (got, also, _, _, smaller) = sampled(refused);
+        assert!(got == want && also == values && smaller.is_some(), "allocation {refused} of {begun} … {all}");
+    }
 }

@@ -10,6 +10,7 @@ mod dense;
 #[path = "../emulation/device.rs"]
 mod device;
 mod forked;
+mod moments;
 
 use hilberg::backend::cpu::{Cpu, Isa, Products};
 #[cfg(target_os = "linux")]

@@ -14,6 +14,7 @@ mod head;
 mod lanes;
 mod mat;
 mod math;
+mod moments;
 mod norm;
 mod packed;
 mod piece;
@@ -24,6 +25,7 @@ mod ssd;
 mod tile;
 
 pub use mat::Mat;
+pub use moments::Moments;
 pub use packed::Weight;
 pub use products::Products;
 pub use simd::Isa;
@@ -105,6 +107,7 @@ impl Backend for Cpu {
     type Mat = Mat;
     type Weight = Weight;
     type Tables = ();
+    type Moments = Moments;
 
     fn name(&self) -> String {
         match self.products {
@@ -266,5 +269,21 @@ impl Backend for Cpu {
             head::head(self.isa, op, &packed, weight, bias.map(|b| b.row(0)), ptr, targets, out, greedy);
         });
         Ok(())
+    }
+
+    fn moments(&self, width: usize, values: &[f64]) -> Result<Moments> {
+        Moments::new(width, values)
+    }
+
+    fn moments_bytes(&self, width: usize) -> usize {
+        Moments::bytes(width)
+    }
+
+    fn accumulate(&self, x: &Mat, rows: usize, moments: &mut Moments) -> Result<()> {
+        moments.add(self.isa, x, rows)
+    }
+
+    fn moments_taken(&self, moments: &Moments) -> Result<Vec<f64>> {
+        moments.packed()
     }
 }

@@ -10,6 +10,7 @@ mod driver;
 mod gpu;
 mod library;
 mod mat;
+mod moments;
 pub mod params;
 mod products;
 mod scan;
@@ -22,6 +23,7 @@ pub use driver::{Absent, Found, devices};
 pub use gpu::{Gpu, GpuMemory};
 pub use library::{LibraryProduct, Multiplied, Run};
 pub use mat::{Mat, Weight};
+pub use moments::Moments;
 pub use twin::Cuda;
 
 /// The embedded binaries: a source's name, and its code for every target. Empty where the program was built without a compiler for them.

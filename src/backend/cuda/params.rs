@@ -93,6 +93,22 @@ pub struct Gate {
     pub eps: f32,
 }
 
+/// `moments_f32` in `kernels/moments.cu`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct Moments {
+    /// `[rows, width]` float32.
+    pub x: u64,
+    /// `[width]` float64: added to.
+    pub sums: u64,
+    /// `[width, width]` float64: added to, upper triangle.
+    pub products: u64,
+    /// Rows.
+    pub rows: u32,
+    /// Numbers of a row.
+    pub width: u32,
+}
+
 /// `rotary_append_T` in `kernels/kv_cache.cu`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]

@@ -2,6 +2,7 @@
 
 use super::device::Device;
 use super::mat::{Mat, Weight, countable, narrow, padded, widened};
+use super::moments::Moments;
 use super::params;
 use super::tables::{Stores, Tables, sent};
 use crate::backend::{Act, AttentionOp, Backend, ConvOp, Epilogue, GateOp, HeadOp, History, Needs, NormOp, OnDevice, Operand, RotaryOp, ScanOp, SsdOp, States};
@@ -103,6 +104,7 @@ impl<D: Device> Backend for Cuda<D> {
     type Mat = Mat<D>;
     type Weight = Weight<D>;
     type Tables = Tables<D>;
+    type Moments = Moments<D>;
 
     fn name(&self) -> String {
         match self.precision {
@@ -375,5 +377,17 @@ impl<D: Device> Backend for Cuda<D> {
         greedy: Option<&mut Vec<bool>>,
     ) -> Result<()> {
         self.log_probabilities(op, x, rows, weight, bias, ptr, targets, out, greedy)
+    }
+
+    fn moments(&self, width: usize, values: &[f64]) -> Result<Moments<D>> {
+        self.moments_of(width, values)
+    }
+
+    fn accumulate(&self, x: &Mat<D>, rows: usize, moments: &mut Moments<D>) -> Result<()> {
+        self.add_rows(x, rows, moments)
+    }
+
+    fn moments_taken(&self, moments: &Moments<D>) -> Result<Vec<f64>> {
+        self.moments_back(moments)
     }
 }
