@@ -6,7 +6,7 @@ pub use parquet_footer::open_parquet;
 
 use crate::error::{Error, Result};
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -202,6 +202,21 @@ pub fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
 pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     let text = fs::read(path).map_err(Error::io(path))?;
     serde_json::from_slice(&text).map_err(|e| Error::file(path, format!("is not what hilberg wrote: {e}")))
+}
+
+/// Makes this process the one that writes into an output folder, as long as the file is held.
+///
+/// # Errors
+/// Another process is at work in it; what the system refuses.
+pub fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join(".lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(Error::io(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::file(folder, "another process is measuring into this folder; wait for it or choose another --out")),
+        // Some network file systems know no locks; the measurement itself needs none.
+        Err(TryLockError::Error(_)) => Ok(file),
+    }
 }
 
 /// Removes what an interrupted run left half-written in a folder.

@@ -4,6 +4,7 @@ pub mod activation;
 pub mod backend;
 pub mod bench;
 pub mod cli;
+pub mod context;
 pub mod corpus;
 pub mod engine;
 pub mod error;

@@ -12,10 +12,12 @@ const PLAIN: &[(&str, &str)] = &[("forest", "TokenId"), ("corpus", "Fingerprint"
 
 /// Who may know whom. A part of the house that is not listed may know nobody.
 const MAY_KNOW: &[(&str, &[&str])] = &[
-    ("cli", &["backend", "bench", "corpus", "engine", "estimate", "forest", "measure", "model", "pairs", "report", "score", "source"]),
-    ("report", &["estimate", "measure", "source"]),
+    ("cli", &["backend", "bench", "context", "corpus", "engine", "estimate", "forest", "measure", "model", "pairs", "report", "score", "source"]),
+    ("report", &["context", "estimate", "measure", "source"]),
     ("source", &["engine", "model", "estimate", "forest"]),
     ("measure", &["engine", "forest", "corpus", "estimate"]),
+    // Journal, pace and progress are a measurement's.
+    ("context", &["engine", "forest", "corpus", "estimate", "measure"]),
     ("score", &["engine", "forest", "corpus", "estimate"]),
     // Counts of pairs are what two-point estimates are made of.
     ("pairs", &["estimate"]),

@@ -11,6 +11,7 @@ pub mod calibrate;
 mod checkpoints;
 pub mod compare;
 pub mod condition;
+pub mod context;
 pub mod corpus;
 pub mod devices;
 pub mod engine;
@@ -19,6 +20,7 @@ pub mod fit;
 pub mod inspect;
 pub mod measure;
 mod measure_texts;
+pub mod optimum;
 pub mod options;
 mod progress;
 pub mod report;
@@ -52,6 +54,8 @@ enum Command {
     Fit(fit::FitArgs),
     Compare(compare::CompareArgs),
     Condition(condition::ConditionArgs),
+    Context(context::ContextArgs),
+    Optimum(optimum::OptimumArgs),
     Score(score::ScoreArgs),
     Inspect(inspect::InspectArgs),
     Devices(devices::DevicesArgs),
@@ -77,6 +81,8 @@ pub fn main() -> ExitCode {
         Command::Fit(args) => fit::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Condition(args) => condition::run(&args),
+        Command::Context(args) => context::run(&args),
+        Command::Optimum(args) => optimum::run(&args),
         Command::Score(args) => score::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Devices(args) => devices::run(&args),

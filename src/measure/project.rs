@@ -10,7 +10,7 @@ use crate::estimate::{NgramCounts, Options, Pairing, Stopping};
 use crate::files;
 use crate::forest::TokenId;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 /// Version of the record's layout.
@@ -208,7 +208,7 @@ impl Project {
             return Err(Error::file(folder, "is a file; --out names a folder"));
         }
         fs::create_dir_all(folder).map_err(Error::io(folder))?;
-        let lock = lock(folder)?;
+        let lock = files::lock(folder)?;
         files::remove_partial(folder)?;
         if file.exists() {
             let recorded = read_plan(&file)?;
@@ -327,15 +327,4 @@ fn read_plan(file: &Path) -> Result<Plan> {
     let plan: Plan = serde_json::from_value(json).map_err(|e| Error::file(file, format!("is not what hilberg wrote: {e}")))?;
     plan.design.check().map_err(|e| Error::file(file, e.to_string()))?;
     Ok(plan)
-}
-
-fn lock(folder: &Path) -> Result<File> {
-    let path = folder.join(".lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(Error::io(&path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::file(folder, "another process is measuring into this folder; wait for it or choose another --out")),
-        // Some network file systems know no locks; the measurement itself needs none.
-        Err(TryLockError::Error(_)) => Ok(file),
-    }
 }

@@ -8,6 +8,8 @@ pub mod condition;
 pub mod figure;
 mod laws;
 pub mod page;
+mod context;
+mod optimum;
 mod published;
 mod records;
 mod results;
@@ -15,7 +17,9 @@ mod table;
 mod two_point;
 
 pub use amounts::{bytes, grouped};
+pub use context::ContextReport;
 pub use laws::comparison;
+pub use optimum::OptimumReport;
 pub use published::{Published, PublishedLine};
 pub use results::{FEWEST_OF_A_LABEL, LabelResult, ModelResult, Reading, Report, compute, estimate};
 pub use table::table;

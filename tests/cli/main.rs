@@ -3,6 +3,7 @@
 mod bytes;
 mod calibrate;
 mod condition;
+mod context;
 mod corpora;
 mod faults;
 mod fit;

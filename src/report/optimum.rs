@@ -1,0 +1,97 @@
+//! The best context length by the size of the data: a table and a figure.
+
+use super::figure::{Axis, Look, Panel, Plot, Point as Mark, Scale, Series};
+use super::table::{aligned, significant};
+use crate::context::{Curve, Growth, Place};
+use crate::error::{Error, Result};
+use crate::files;
+use std::fmt::Write;
+use std::path::Path;
+
+/// Curves, and where they are least.
+#[derive(Clone, Debug)]
+pub struct OptimumReport {
+    /// CE(c) of each model.
+    pub curves: Vec<Curve>,
+    /// Their minima.
+    pub growth: Growth,
+}
+
+impl OptimumReport {
+    /// Writes `optimum.json`, `figure.svg` and `figure.png` into a folder, which is made where there is none.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        files::write_json(&folder.join("optimum.json"), &self.growth)?;
+        let plot = self.plot();
+        plot.write_svg(&folder.join("figure.svg"))?;
+        plot.write_png(&folder.join("figure.png"))
+    }
+
+    /// For a terminal.
+    pub fn table(&self) -> String {
+        let mut rows = vec![["model", "trained on", "best c", "interval", "least at", "CE (nats)"].map(String::from).to_vec()];
+        for o in &self.growth.optima {
+            let (best, interval) = match (o.place, o.context.lo, o.context.hi) {
+                (Place::First, ..) => (format!("≤ {}", o.measured), String::new()),
+                (Place::Last, ..) => (format!("≥ {}", o.measured), String::new()),
+                (Place::Inside, Some(lo), Some(hi)) => (significant(o.context.value, 3), format!("{} … {}", significant(lo, 3), significant(hi, 3))),
+                (Place::Inside, ..) => (significant(o.context.value, 3), String::new()),
+            };
+            rows.push(vec![o.name.clone(), significant(o.size, 3), best, interval, o.measured.to_string(), format!("{:.4}", o.loss)]);
+        }
+        let mut out = aligned(&rows);
+        let bounded = self.growth.optima.iter().filter(|o| o.place != Place::Inside).count();
+        if bounded > 0 {
+            let _ = writeln!(out, "\n  of {bounded} the loss is least at an end of the curve: their best c lies there or beyond, and is not fitted");
+        }
+        match &self.growth.exponent {
+            Some(b) => {
+                let interval = b.lo.zip(b.hi).map_or(String::new(), |(lo, hi)| format!(" [{lo:.3}, {hi:.3}]"));
+                let _ = writeln!(out, "\n  c* = {} · D^b, b = {:.3}{interval}", significant(self.growth.factor.unwrap_or(f64::NAN), 3), b.value);
+            }
+            None => {
+                let _ = writeln!(out, "\n  no growth: that takes two models of different sizes whose loss is least inside their curve");
+            }
+        }
+        out
+    }
+
+    fn plot(&self) -> Plot {
+        let series = |(i, c): (usize, &Curve)| {
+            let points: Vec<Mark> = c.points.iter().map(|p| Mark { x: f64::from(p.0), y: p.1, interval: None }).collect();
+            Series {
+                label: format!("{}, {} tokens", c.name, significant(c.size, 3)),
+                look: Look::nth(i),
+                curve: points.iter().map(|p| (p.x, p.y)).collect(),
+                points,
+                band: Vec::new(),
+            }
+        };
+        let loss = Panel {
+            title: "Loss".into(),
+            subtitle: String::new(),
+            x: Axis::new("c (tokens)", Scale::Log),
+            y: Axis::new("CE (nats per token)", Scale::Linear),
+            series: self.curves.iter().enumerate().map(series).collect(),
+            notes: Vec::new(),
+        };
+        let inside = || self.growth.optima.iter().filter(|o| o.place == Place::Inside);
+        let points: Vec<Mark> = inside().map(|o| Mark { x: o.size, y: o.context.value, interval: o.context.lo.zip(o.context.hi) }).collect();
+        let curve = match (&self.growth.exponent, self.growth.factor) {
+            (Some(b), Some(a)) => points.iter().map(|p| (p.x, a * p.x.powf(b.value))).collect(),
+            _ => Vec::new(),
+        };
+        let best = Panel {
+            title: "Best context length".into(),
+            subtitle: String::new(),
+            x: Axis::new("D (tokens trained on)", Scale::Log),
+            y: Axis::new("c* (tokens)", Scale::Log),
+            series: vec![Series { label: "c*".into(), look: Look::nth(0), points, curve, band: Vec::new() }],
+            notes: Vec::new(),
+        };
+        Plot { panels: vec![loss, best], columns: 2, shared: false }
+    }
+}
