@@ -7,6 +7,7 @@
 use super::contribution::{Cell, Contributions};
 use super::errors::{Resamples, Resampling};
 use super::fit::Quantity;
+use super::jackknife::Estimate;
 use super::power::PowerLaw;
 use super::{Estimator, NgramEntropies, Options, Pairing, Sums};
 use crate::error::{Error, Result};
@@ -19,19 +20,6 @@ pub struct Bin {
     pub after: u32,
     /// Its last place.
     pub to: u32,
-}
-
-/// A mean over groups with its errors.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Estimate {
-    /// The mean.
-    pub value: f64,
-    /// Its standard error.
-    pub se: Option<f64>,
-    /// Lower end of the interval to quote.
-    pub lo: Option<f64>,
-    /// Its upper end.
-    pub hi: Option<f64>,
 }
 
 /// Information by one estimator at (ℓ, r).
