@@ -136,15 +136,18 @@ pub struct Analysis {
     pub loss_left_out: Vec<Vec<f64>>,
 }
 
+/// A value, and those without each fold.
+type Replicated = (f64, Vec<f64>);
+
 /// Of one context length everything with its values without each fold.
 struct Column {
     point: Point,
     /// CE, then the dimensions, entropies, unnormalised entropies and the kernel entropy, in order: value and left-out values.
-    loss: (f64, Vec<f64>),
-    dimensions: Vec<(f64, Vec<f64>)>,
-    entropies: Vec<(f64, Vec<f64>)>,
-    unnormalised: Vec<(f64, Vec<f64>)>,
-    kernel: Option<(f64, Vec<f64>)>,
+    loss: Replicated,
+    dimensions: Vec<Replicated>,
+    entropies: Vec<Replicated>,
+    unnormalised: Vec<Replicated>,
+    kernel: Option<Replicated>,
 }
 
 /// Computes everything from the record of these folds. The error of a loss is that of the mean over documents (see [`Resamples`]), of everything else the jackknife's.
@@ -242,10 +245,10 @@ fn column(context: u32, parts: &[Part], options: &Options) -> Result<Column> {
     let all = spectrum(None)?;
     // A fold may be all but one sample.
     let left: Vec<Option<Spectrum>> = (0..groups).into_par_iter().map(|g| spectrum(Some(g)).ok()).collect();
-    let over = |of: &dyn Fn(&Spectrum) -> f64| -> (f64, Vec<f64>) { (of(&all), left.iter().map(|s| s.as_ref().map_or(f64::NAN, of)).collect()) };
+    let over = |of: &dyn Fn(&Spectrum) -> f64| -> Replicated { (of(&all), left.iter().map(|s| s.as_ref().map_or(f64::NAN, of)).collect()) };
     let loss = mean_loss(parts);
-    let dimensions: Vec<(f64, Vec<f64>)> = options.thresholds.iter().map(|&t| over(&|s| s.smooth_dimension(t))).collect();
-    let by_leading = |of: &dyn Fn(&Spectrum, usize) -> Option<f64>| -> Vec<(f64, Vec<f64>)> {
+    let dimensions: Vec<Replicated> = options.thresholds.iter().map(|&t| over(&|s| s.smooth_dimension(t))).collect();
+    let by_leading = |of: &dyn Fn(&Spectrum, usize) -> Option<f64>| -> Vec<Replicated> {
         options.leading.iter().map(|&n| over(&|s| of(s, n as usize).unwrap_or(f64::NAN))).collect()
     };
     let (entropies, unnormalised) = (by_leading(&Spectrum::entropy), by_leading(&Spectrum::entropy_unnormalised));
@@ -253,10 +256,10 @@ fn column(context: u32, parts: &[Part], options: &Options) -> Result<Column> {
     let states: Vec<&[f32]> = parts.iter().map(|p| &p.of[0].states[..]).collect();
     let kernel = (states.iter().all(|s| !s.is_empty()) && sigma > 0.0).then(|| kernel_entropy(width, &states, sigma));
     let kernel = kernel.map(|KernelEntropy { value, left_out }| (value, left_out));
-    let reading = |at: f64, (value, left): &(f64, Vec<f64>)| Reading { at, estimate: jackknife.estimate(*value, left) };
-    let by_leading = |all: &[(f64, Vec<f64>)]| options.leading.iter().zip(all).map(|(&n, x)| reading(f64::from(n), x)).collect();
+    let reading = |at: f64, (value, left): &Replicated| Reading { at, estimate: jackknife.estimate(*value, left) };
+    let by_leading = |all: &[Replicated]| options.leading.iter().zip(all).map(|(&n, x)| reading(f64::from(n), x)).collect();
     let documents: BTreeSet<u32> = parts.iter().flat_map(|p| p.places.iter().map(|place| place.0)).collect();
-    let counted = |(&t, (smooth, left)): (&f64, &(f64, Vec<f64>))| Reading { at: t, estimate: jackknife.around(all.dimension(t) as f64, *smooth, left) };
+    let counted = |(&t, (smooth, left)): (&f64, &Replicated)| Reading { at: t, estimate: jackknife.around(all.dimension(t) as f64, *smooth, left) };
     let point = Point {
         context,
         samples,
@@ -274,7 +277,7 @@ fn column(context: u32, parts: &[Part], options: &Options) -> Result<Column> {
 }
 
 /// Mean of −ln q over all chunks, and without each fold.
-fn mean_loss(parts: &[Part]) -> (f64, Vec<f64>) {
+fn mean_loss(parts: &[Part]) -> Replicated {
     let sums: Vec<(f64, f64)> = parts.iter().map(|p| (p.of[0].logprobs.iter().map(|&x| -f64::from(x)).sum(), p.places.len() as f64)).collect();
     let mean = |without: Option<usize>| {
         let kept = sums.iter().enumerate().filter(|(g, _)| Some(*g) != without);
@@ -295,7 +298,7 @@ fn line(points: &[(f64, f64)]) -> Option<(f64, f64, f64)> {
 
 fn lines(columns: &[Column], options: &Options, jackknife: &Jackknife) -> Vec<Line> {
     let mut out = Vec::new();
-    let mut add = |of: &str, at: Option<f64>, shown: &dyn Fn(&Column) -> Option<f64>, smooth: &dyn Fn(&Column) -> Option<&(f64, Vec<f64>)>| {
+    let mut add = |of: &str, at: Option<f64>, shown: &dyn Fn(&Column) -> Option<f64>, smooth: &dyn Fn(&Column) -> Option<&Replicated>| {
         let through = |x: &dyn Fn(&Column) -> Option<f64>, y: &dyn Fn(&Column) -> f64| -> Option<(f64, f64, f64)> {
             line(&columns.iter().map(|c| Some((x(c)?, y(c)))).collect::<Option<Vec<_>>>()?)
         };

@@ -165,7 +165,10 @@ impl ContextReport {
             }
             out += &aligned(&rows);
         }
-        for w in &a.without {
+        if a.points.len() < 4 {
+            let _ = writeln!(out, "  no laws: they take four context lengths");
+        }
+        for w in a.without.iter().filter(|_| a.points.len() >= 4) {
             let _ = writeln!(out, "  no law for {}: {}", lawful(&w.of, w.at), w.why);
         }
         if !a.lines.is_empty() {
