@@ -2,7 +2,7 @@
 
 use super::{say, say_json};
 use crate::error::Result;
-use crate::report::page::Document;
+use crate::report::page::{Document, check_name};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ pub struct ReportArgs {
     /// Output folders of `hilberg measure`, of merges by `hilberg estimate`, and of every other subcommand that writes a result.json
     #[arg(required = true, value_name = "DIR")]
     folders: Vec<PathBuf>,
-    /// The page; .csv and .json of the same name are written beside it
+    /// The page; .csv and .json of the same name are written beside it, and .svg and .png of the figure of several measurements together
     #[arg(long, default_value = "report.html", value_name = "FILE.html")]
     out: PathBuf,
     /// What heads the page
@@ -29,14 +29,15 @@ pub struct ReportArgs {
 /// Runs the subcommand.
 ///
 /// # Errors
-/// Folders that hold no results; what the system refuses.
+/// A name that no page may have; folders that hold no results; what the system refuses.
 pub fn run(args: &ReportArgs) -> Result<()> {
+    check_name(&args.out)?;
     let document = Document::read(&args.folders, args.title.as_deref())?;
     document.notices().for_each(|n| eprintln!("note: {n}"));
     document.write(&args.out)?;
     if args.json {
         return say_json(&document.json());
     }
-    let beside = |ending: &str| args.out.with_extension(ending).display().to_string();
-    say(&format!("{}, {}, {}", args.out.display(), beside("csv"), beside("json")))
+    let written: Vec<String> = document.endings().iter().map(|ending| args.out.with_extension(ending).display().to_string()).collect();
+    say(&written.join(", "))
 }

@@ -1,7 +1,8 @@
-//! Output folders as one page that a person reads, and as the tables and values behind it: `report.html`, `report.csv`, `report.json`.
+//! Output folders as one page that a person reads, and as the tables and values behind it: `report.html`, `report.csv`, `report.json`, and
+//! `report.svg` and `report.png` of several measurements.
 //!
 //! The page stands alone. It has no script and names no address; its policy (Content-Security-Policy, `default-src 'none'`) lets a browser fetch nothing even
-//! if it did. All three files are pure functions of the folders: they tell when runs were, not when they themselves were made.
+//! if it did. All files are pure functions of the folders: they tell when runs were, not when they themselves were made.
 
 mod folder;
 mod html;
@@ -32,6 +33,17 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'n
 /// Version of report.json.
 const FORMAT: u32 = 1;
 
+/// Makes sure that a page may have this name: for those who want to know before they read.
+///
+/// # Errors
+/// A name that does not end in `.html`.
+pub fn check_name(path: &Path) -> Result<()> {
+    if path.extension().is_some_and(|e| e == "html") {
+        return Ok(());
+    }
+    Err(Error::file(path, "is no name for the page: it must end in .html; other files of the same name are written beside it"))
+}
+
 /// A report on output folders.
 pub struct Document {
     title: String,
@@ -57,20 +69,27 @@ impl Document {
         Ok(Document { title, results })
     }
 
+    /// Endings of the files that [`Document::write`] writes.
+    pub fn endings(&self) -> &'static [&'static str] {
+        if Overview::of(&self.results).is_some() { &["html", "csv", "json", "svg", "png"] } else { &["html", "csv", "json"] }
+    }
+
     /// What is to be said of files that were left out.
     pub fn notices(&self) -> impl Iterator<Item = &str> {
         self.results.iter().flat_map(|r| &r.notices).map(String::as_str)
     }
 
-    /// Writes the page, and its tables and values beside it under the same name.
+    /// Writes the page, and beside it under the same name its tables, its values, and the figure of all measurements together where there is one.
     ///
     /// # Errors
     /// A name that does not end in `.html`; a figure that cannot be drawn; what the system refuses.
     pub fn write(&self, path: &Path) -> Result<()> {
-        if path.extension().is_none_or(|e| e != "html") {
-            return Err(Error::file(path, "is no name for the page: it must end in .html; .csv and .json of the same name are written beside it"));
-        }
+        check_name(path)?;
         let html = self.html()?;
+        if let Some(overview) = Overview::of(&self.results) {
+            overview.figure().write_svg(&path.with_extension("svg"))?;
+            overview.figure().write_png(&path.with_extension("png"))?;
+        }
         files::write_bytes(&path.with_extension("csv"), self.csv().as_bytes())?;
         files::write_json(&path.with_extension("json"), &self.json())?;
         files::write_bytes(path, html.as_bytes())

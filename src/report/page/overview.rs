@@ -128,7 +128,8 @@ impl<'a> Overview<'a> {
         self.curves.iter().map(row).collect()
     }
 
-    fn figure(&self) -> Plot {
+    /// The figure.
+    pub(super) fn figure(&self) -> Plot {
         let rows = self.rows();
         let powers = rows.iter().flat_map(|r| &r.points).all(|p| p.bytes.fract() == 0.0 && (p.bytes as u64).is_power_of_two());
         let scale = if powers { Scale::Log2 } else { Scale::Log };
@@ -186,7 +187,7 @@ impl<'a> Overview<'a> {
         for told in &self.left_out {
             h.leaf("p", &[("class", "warning")], &format!("{told}."));
         }
-        let caption = format!("Loss, and {by} at the largest ℓ of each. ± standard errors over documents.");
+        let caption = format!("Loss, and I by {by} at the largest ℓ of each. ± standard errors over documents.");
         let head = ["", "documents", "loss (bits a byte)", "ℓ (bytes)", "I (nats)", "I/ℓ (bits a byte)", "β"];
         numbers.table(h, &caption, &head, &[0], |h| {
             for (c, row) in self.curves.iter().zip(self.rows()) {

@@ -64,11 +64,16 @@ fn one(h: &mut Html, run: &Value) {
         told.push("not finished".into());
     }
     let known = ["command", "version", "began_unix", "ended_unix", "finished"];
-    let rest: serde_json::Map<String, Value> = run.as_object().map_or_else(Default::default, |run| {
-        run.iter().filter(|(name, _)| !known.contains(&name.as_str())).map(|(name, value)| (name.clone(), value.clone())).collect()
-    });
-    told.extend(plain_values(&Value::Object(rest)).into_iter().map(|(name, value)| format!("{name} {value}")));
+    let members = run.as_object().into_iter().flatten().filter(|(name, _)| !known.contains(&name.as_str()));
+    let (lists, plain): (Vec<_>, Vec<_>) = members.partition(|(_, value)| value.as_array().is_some_and(|list| list.iter().any(Value::is_object)));
+    let plain: serde_json::Map<String, Value> = plain.into_iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    told.extend(plain_values(&Value::Object(plain)).into_iter().map(|(name, value)| format!("{} {value}", name.replace(['.', '_'], " "))));
     h.leaf("p", &[], &told.join("; "));
+    // What a run tells of each model, or of whatever else there are several of.
+    for one in lists.into_iter().flat_map(|(_, list)| list.as_array().into_iter().flatten()) {
+        let values: Vec<String> = plain_values(one).into_iter().map(|(name, value)| format!("{} {value}", name.replace(['.', '_'], " "))).collect();
+        h.leaf("p", &[], &values.join("; "));
+    }
 }
 
 /// A word of a command line as a shell takes it.
