@@ -4,7 +4,6 @@ use super::folder::{Kind, Results};
 use super::html::Html;
 use super::svg::Svg;
 use super::write::{Numbers, cells, minus};
-use crate::corpus::Unit;
 use crate::error::{Error, Result};
 use crate::estimate::{Analysis, Estimator};
 use crate::report::figure::{self, Axis, Look, Panel, Plot, Scale, Series};
@@ -88,10 +87,10 @@ impl<'a> Overview<'a> {
         for (of, report) in results.iter().filter_map(measured) {
             for model in &report.models {
                 let label = label(of, report, model);
-                match (report.design.unit, model.bytes_per_token) {
-                    (Unit::Bytes, _) => curves.push(Curve { label, model, bytes: 1.0 }),
-                    (Unit::Tokens, Some(bytes)) => curves.push(Curve { label, model, bytes }),
-                    (Unit::Tokens, None) => left_out.push(format!("{label} is not in it: its documents came as tokens, whose bytes are not known")),
+                match (report.design.unit.is_tokens(), model.bytes_per_token) {
+                    (false, _) => curves.push(Curve { label, model, bytes: 1.0 }),
+                    (true, Some(bytes)) => curves.push(Curve { label, model, bytes }),
+                    (true, None) => left_out.push(format!("{label} is not in it: its documents came as tokens, whose bytes are not known")),
                 }
             }
         }
