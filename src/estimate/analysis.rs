@@ -120,10 +120,13 @@ pub struct Analysis {
     /// Where the points bear none, and no other law.
     pub unfitted: Vec<Unfitted>,
     /// The laws of I itself, compared: by estimator, then ratio.
+    #[serde(default)]
     pub laws: Vec<Laws>,
     /// Where there is a line but no comparison.
+    #[serde(default)]
     pub not_compared: Vec<Unfitted>,
     /// The loss by position; `None` where a group has no trunk.
+    #[serde(default)]
     pub loss: Option<LossByPosition>,
     /// Estimators without points.
     pub skipped: Vec<Skipped>,

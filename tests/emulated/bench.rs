@@ -89,7 +89,7 @@ fn every_verb_has_its_share() {
 /// The library is handed the matrices that our product has, as they lie: both give the same sums but for their order. On a GPU, where there is one, it is cuBLASLt, whose float32 must not be
 /// shortened to TF32, either.
 #[test]
-fn the_library_multiplies_the_same() {
+fn the_library_of_a_gpu_multiplies_the_same() {
     fn check<D: Device>(on: &Cuda<D>) {
         const ROWS: usize = 20;
         const INPUTS: usize = 48;
