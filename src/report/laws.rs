@@ -123,12 +123,13 @@ fn place(x: f64) -> String {
     if x.fract() == 0.0 { x.to_string() } else { significant(x, 3) }
 }
 
-fn over_freedom(f: &LawFit) -> String {
+/// χ² for each degree of freedom.
+pub(super) fn over_freedom(f: &LawFit) -> String {
     format!("{:.2}", f.chi_squared / f.freedom.max(1) as f64)
 }
 
 /// `β = 0.72 [0.70, 0.75], A = …`, and which of them are at a bound.
-fn parameters(f: &LawFit) -> String {
+pub(super) fn parameters(f: &LawFit) -> String {
     let one = |p: &Parameter| {
         let bound = if p.bound.is_some() { " (at its bound)" } else { "" };
         format!("{} = {}{bound}", p.name, with_interval(&p.quantity))
@@ -136,7 +137,8 @@ fn parameters(f: &LawFit) -> String {
     f.parameters.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-fn also(c: &Comparison) -> String {
+/// Laws that lie as near as the best.
+pub(super) fn also(c: &Comparison) -> String {
     let least = c.best().map_or(f64::INFINITY, |b| b.criterion);
     let near: Vec<&str> = c.laws.iter().filter(|f| Some(f.law) != c.best && f.criterion - least <= NOT_TOLD_APART).map(|f| f.law.name()).collect();
     if near.is_empty() { String::new() } else { format!("; not told from {}", near.join(", ")) }

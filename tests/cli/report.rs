@@ -159,9 +159,12 @@ fn what_is_no_output_folder_is_refused() {
     // A figure with more in it than figures have is left out, and said; nothing else is lost.
     other(&at("c"), "<svg width=\"9\"><script>alert(1)</script></svg>");
     let out = at("r.html");
-    for (given, parts) in
-        [("nowhere", "there is no such folder"), ("empty", "has no result.json"), ("begun", "without results yet"), ("broken", "result.json: is not what")]
-    {
+    for (given, parts) in [
+        ("nowhere", "there is no such folder"),
+        ("empty", "has no result.json"),
+        ("begun", "without results yet"),
+        ("broken", "`hilberg estimate DIR` writes them anew"),
+    ] {
         refused(args!["report", at(given), "--out", out], &[given, parts]);
     }
     refused(args!["report", at("c"), at("c"), "--out", out], &["is named twice"]);

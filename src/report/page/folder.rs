@@ -73,7 +73,11 @@ impl Results {
         let kind = match value.get("kind").and_then(Value::as_str) {
             Some(kind) => Kind::Other(kind.to_string()),
             None if stem != MAIN => Kind::Other(stem.to_string()),
-            None if has(&["design", "models"]) => Kind::Measurement(Box::new(files::read_json(&at("json"))?)),
+            None if has(&["design", "models"]) => {
+                // Results of an earlier version lack what this one tells.
+                let anew = |e| Error::file(at("json"), format!("cannot be read as results of this version ({e}); `hilberg estimate DIR` writes them anew"));
+                Kind::Measurement(Box::new(serde_json::from_value(value.clone()).map_err(anew)?))
+            }
             None if has(&["design", "model", "analysis"]) => Kind::Other("context".into()),
             None if has(&["corpus", "unit", "growth", "points"]) => Kind::Other("two-point".into()),
             None => Kind::Other("results".into()),

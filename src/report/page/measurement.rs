@@ -2,8 +2,10 @@
 
 use super::html::Html;
 use super::write::{Numbers, cells, minus, remarks_list};
+use crate::estimate::laws::Law;
 use crate::estimate::{Analysis, Estimator, Pairing};
 use crate::report::bracket;
+use crate::report::laws::{also, over_freedom, parameters};
 use crate::report::table::{plus_minus, remarks, significant, with_interval};
 use crate::report::{ModelResult, Report};
 
@@ -126,7 +128,40 @@ fn analysis(h: &mut Html, report: &Report, of: &str, a: &Analysis, numbers: &mut
             }
         });
     }
+    laws(h, of, a, numbers);
     remarks_list(h, &remarks(a));
+}
+
+/// The laws of I compared, the parameters of the best, and the law of the loss.
+fn laws(h: &mut Html, of: &str, a: &Analysis, numbers: &mut Numbers) {
+    let level = a.options.resampling.level * 100.0;
+    if !a.laws.is_empty() {
+        let names = Law::OF_INFORMATION.map(Law::name);
+        let caption = format!("{of}: laws of I under one covariance between the ℓ, by χ² + 2k; the least is best.");
+        numbers.table(h, &caption, &[&["", "L/ℓ"], &names[..], &["χ²/dof of the best"]].concat(), &[0], |h| {
+            for l in &a.laws {
+                let criterion = |law| l.comparison.fit(law).map_or("–".into(), |f| minus(&format!("{:.1}", f.criterion)));
+                let fields = [vec![name(l.estimator).to_string(), l.ratio.to_string()], Law::OF_INFORMATION.map(criterion).to_vec()].concat();
+                let best = l.comparison.best().map_or(String::new(), over_freedom);
+                cells(h, &[0], &fields.iter().chain([&best]).map(String::as_str).collect::<Vec<_>>());
+            }
+        });
+        let caption = format!("{of}: the best law of each, {level}% intervals.");
+        numbers.table(h, &caption, &["", "L/ℓ", "I(ℓ)", "parameters"], &[0, 2, 3], |h| {
+            for l in &a.laws {
+                let Some(best) = l.comparison.best() else { continue };
+                let told = format!("{}{}", parameters(best), also(&l.comparison));
+                cells(h, &[0, 2, 3], &[name(l.estimator), &l.ratio.to_string(), best.law.formula(), &minus(&told)]);
+            }
+        });
+    }
+    for n in &a.not_compared {
+        h.leaf("p", &[("class", "warning")], &format!("Laws of {} at the ratio {} are not compared: {}.", n.estimator, n.ratio, n.why));
+    }
+    if let Some(fit) = a.loss.as_ref().and_then(|l| l.comparison.as_ref()).and_then(|c| c.best()) {
+        let told = minus(&format!("{}; χ²/dof {}", parameters(fit), over_freedom(fit)));
+        h.leaf("p", &[], &format!("Loss at token t, in nats: {}; {told}.", fit.law.formula()));
+    }
 }
 
 /// `[lo, hi]`, decimals by its width.
