@@ -80,6 +80,7 @@ impl Results {
             }
             None if has(&["design", "model", "analysis"]) => Kind::Other("context".into()),
             None if has(&["corpus", "unit", "growth", "points"]) => Kind::Other("two-point".into()),
+            None if has(&["bounds", "biased", "sources"]) => Kind::Other("calibrate".into()),
             None => Kind::Other("results".into()),
         };
         let mut notices = Vec::new();
@@ -116,6 +117,7 @@ impl Results {
             "condition" => "The L²M condition",
             "compare" => "Loss by position, models compared",
             "steps" => "Exponents by training step",
+            "optimum" => "The best context length by size of the data",
             "calibrate" => "Calibration on known processes",
             "fit" => "Laws",
             "results" => "Results",
