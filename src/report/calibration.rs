@@ -52,7 +52,7 @@ impl Calibration {
         );
         let _ = write!(out, "Outside (marked *): {} means, {} coverages. ", self.biased, self.uncovered);
         let _ = write!(out, "Exponents are compared with the line through the expectations, and are not among the checks. ");
-        let _ = write!(out, "~: known too roughly to judge coverage by; I: the information itself, where an estimator expects something else.");
+        let _ = write!(out, "~: known too roughly to judge coverage by.");
         out
     }
 

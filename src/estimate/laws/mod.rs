@@ -6,7 +6,7 @@
 //! that mean nothing. Each module says what it does and by which source: `law` the functions, `search` the least χ² wherever it lies, `covariance` the weights and what
 //! their own noise costs, `loss` the positions.
 //!
-//! The straight line through ln I against ln ℓ, as published, is [`Fit`](super::Fit).
+//! The straight line through ln I against ln ℓ, as published, is [`Fit`].
 
 mod compare;
 mod covariance;
