@@ -3,7 +3,7 @@
 use super::run_log::RunLog;
 use super::signals::{Heeding, stop_flag};
 use super::source_args::{Kind, SourceOptions};
-use super::{say, say_json};
+use super::{ascending, say, say_json};
 use crate::error::{Error, Result};
 use crate::estimate::{Estimator, Resampling};
 use crate::files;
@@ -101,9 +101,7 @@ pub fn run(args: &CalibrateArgs) -> Result<()> {
     let found = Calibration::new(calibrated);
     files::write_json(&args.out.join("result.json"), &found)?;
     files::write_bytes(&args.out.join("result.csv"), found.csv().as_bytes())?;
-    let figure = found.figure();
-    figure.write_svg(&args.out.join("figure.svg"))?;
-    figure.write_png(&args.out.join("figure.png"))?;
+    found.figure().write(&args.out, "figure")?;
     log.write(&args.out, true, json!({}))?;
     if args.json {
         return say_json(&found);
@@ -118,12 +116,6 @@ fn slug(kind: Kind) -> String {
 
 impl CalibrateArgs {
     fn trial(&self) -> Trial {
-        let ascending = |numbers: &[u32]| {
-            let mut n = numbers.to_vec();
-            n.sort_unstable();
-            n.dedup();
-            n
-        };
         let estimators = if self.estimators.is_empty() { Estimator::ALL.to_vec() } else { self.estimators.clone() };
         let resampling = Resampling { seed: self.seed, ..Resampling::default() };
         let (splits, ratios) = (ascending(&self.splits), ascending(&self.ratios));

@@ -1,7 +1,7 @@
 //! `hilberg condition`: the history states of models, from their config.json alone, against the laws of measurements.
 
 use super::run_log::RunLog;
-use super::{say, say_json};
+use super::{ascending, say, say_json};
 use crate::error::{Error, Result};
 use crate::estimate::Estimator;
 use crate::model::{StoredState, history};
@@ -55,9 +55,7 @@ pub struct ConditionArgs {
 pub fn run(args: &ConditionArgs) -> Result<()> {
     let log = RunLog::begin();
     let models = args.models.iter().map(|folder| args.open(folder)).collect::<Result<Vec<_>>>()?;
-    let mut lengths = args.lengths.clone();
-    lengths.sort_unstable();
-    lengths.dedup();
+    let mut lengths = ascending(&args.lengths);
     if lengths.is_empty() && args.record.is_empty() {
         lengths = LENGTHS.to_vec();
     }

@@ -7,7 +7,7 @@ use super::options::{ModelArgs, OpenModel, StartChoice, open_model};
 use super::progress::{Meter, ceiling, duration};
 use super::run_log::RunLog;
 use super::signals::{Heeding, stop_flag};
-use super::{say, say_json};
+use super::{ascending, say, say_json};
 use crate::backend::moments_len;
 use crate::context::{Chosen, Design, Options, Plan, Project, Samples, Selection, Task, analyse, choose, forest_of, published_contexts, run as score_chunks};
 use crate::engine::{Sampler, Scorer, WAVE_ROWS};
@@ -271,11 +271,4 @@ impl ContextArgs {
         ))?;
         say(&format!("texts in memory: {:.1} MB; disk: about {:.1} MB", mb(texts), mb(disk)))
     }
-}
-
-fn ascending(numbers: &[u32]) -> Vec<u32> {
-    let mut n = numbers.to_vec();
-    n.sort_unstable();
-    n.dedup();
-    n
 }

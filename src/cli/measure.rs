@@ -9,7 +9,7 @@ use super::options::{ModelArgs, OpenModel, open_model};
 use super::progress::{Meter, ceiling, duration};
 use super::run_log::RunLog;
 use super::signals::{Heeding, stop_flag};
-use super::{say, say_json};
+use super::{ascending, say, say_json};
 use crate::corpus::{Cutting, Unit};
 use crate::engine::{Scorer, WAVE_ROWS};
 use crate::error::{Error, Result};
@@ -277,12 +277,6 @@ impl MeasureArgs {
 
     fn design(&self, known: &[Known]) -> Result<Design> {
         let positions = known.iter().filter_map(|k| k.positions).min();
-        let ascending = |numbers: &[u32]| {
-            let mut n = numbers.to_vec();
-            n.sort();
-            n.dedup();
-            n
-        };
         let (ratios, mut splits) = (ascending(&self.ratios), ascending(&self.splits));
         let (least, most) = (ratios.first().copied().unwrap_or(2), ratios.last().copied().unwrap_or(2));
         let unit = match self.unit {

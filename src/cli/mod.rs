@@ -136,6 +136,14 @@ pub(crate) fn say(text: &str) -> Result<()> {
     }
 }
 
+/// The numbers of an option, each once, ascending.
+fn ascending<T: Copy + Ord>(numbers: &[T]) -> Vec<T> {
+    let mut n = numbers.to_vec();
+    n.sort_unstable();
+    n.dedup();
+    n
+}
+
 /// A value as JSON on standard output.
 pub(crate) fn say_json(value: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|e| crate::Error::input(format!("cannot write JSON: {e}")))?;

@@ -77,6 +77,11 @@ impl Sums {
         self.splits.iter().flat_map(ends).chain([self.length]).collect::<BTreeSet<u32>>().into_iter().collect()
     }
 
+    /// The documents of every group's chunks.
+    pub fn documents(&self) -> Vec<Vec<u32>> {
+        self.groups.iter().map(|g| g.members.iter().map(|m| m.document).collect()).collect()
+    }
+
     /// The same design without a group.
     pub fn with_no_group(&self) -> Sums {
         Sums { pairing: self.pairing, length: self.length, splits: self.splits.clone(), ratios: self.ratios.clone(), groups: Vec::new() }

@@ -108,8 +108,7 @@ pub struct Resamples {
 impl Resamples {
     /// Errors and resamples of contributions whose groups are those of `sums`.
     pub fn new(sums: &Sums, contributions: &Contributions, how: Resampling) -> Self {
-        let documents: Vec<Vec<u32>> = sums.groups.iter().map(|g| g.members.iter().map(|m| m.document).collect()).collect();
-        Resamples::of(&documents, &contributions.values, &contributions.shared_error, how)
+        Resamples::of(&sums.documents(), &contributions.values, &contributions.shared_error, how)
     }
 
     /// Errors and resamples of the means of any numbers: `values` is `[groups, cells]`, row-major, with as many cells as `shared_error` has (the standard error of

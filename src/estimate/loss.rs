@@ -21,17 +21,7 @@ impl MeanLoss {
             nats / tokens as f64
         };
         let values: Vec<f64> = sums.groups.iter().map(|g| of_group(&mut g.members.iter().map(|m| &m.trunk[..]))).collect();
-        let documents: Vec<Vec<u32>> = sums
-            .groups
-            .iter()
-            .map(|g| {
-                let mut own: Vec<u32> = g.members.iter().map(|m| m.document).collect();
-                own.sort_unstable();
-                own.dedup();
-                own
-            })
-            .collect();
-        MeanLoss { nats_per_token: values.iter().sum::<f64>() / values.len() as f64, se: standard_error(&documents, &values) }
+        MeanLoss { nats_per_token: values.iter().sum::<f64>() / values.len() as f64, se: standard_error(&sums.documents(), &values) }
     }
 
     /// In bits a byte of text, with the standard error, for so many bytes a token.

@@ -106,10 +106,9 @@ pub fn geometric_bins(length: u32, per_doubling: u32) -> Vec<Bin> {
 /// Sums of different designs or documents, no group, or sums that contradict themselves.
 pub fn compare(models: &[Sums], options: &Options, ngram: Option<&NgramEntropies>, baseline: usize, per_doubling: u32) -> Result<Paired> {
     let first = models.first().filter(|s| !s.groups.is_empty()).ok_or_else(|| Error::input("there is no complete group that all models have"))?;
-    let documents = |s: &Sums| -> Vec<Vec<u32>> { s.groups.iter().map(|g| g.members.iter().map(|m| m.document).collect()).collect() };
-    let of_groups = documents(first);
+    let of_groups = first.documents();
     let design = |s: &Sums| (s.pairing, s.length, s.splits.clone(), s.ratios.clone());
-    if models.iter().any(|s| design(s) != design(first) || documents(s) != of_groups) {
+    if models.iter().any(|s| design(s) != design(first) || s.documents() != of_groups) {
         return Err(Error::input("the models' records are not of the same chunks"));
     }
     let in_bytes = models.iter().flat_map(|s| &s.groups).flat_map(|g| &g.members).any(|m| !m.cuts.is_empty());

@@ -1,5 +1,6 @@
 //! The bracket [InfoNCE, L1Out] (see [`crate::estimate::Bracket`]) as text.
 
+use super::figure::measured::ascending;
 use super::table::aligned;
 use crate::estimate::{Analysis, Bracket, End};
 
@@ -38,9 +39,7 @@ pub(super) fn sentences(a: &Analysis) -> Vec<String> {
         "the lower end, infonce, is a bound whatever the model is, and at most {ceiling}; the upper end, l1out, only if the model is the texts' law"
     )];
     let at = |holds: fn(&Bracket) -> bool| {
-        let mut splits: Vec<u32> = a.brackets.iter().filter(|b| holds(b)).map(|b| b.split).collect();
-        splits.sort_unstable();
-        splits.dedup();
+        let splits = ascending(a.brackets.iter().filter(|b| holds(b)).map(|b| b.split));
         splits.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
     };
     let (not_tight, inverted) = (at(|b| b.not_tight), at(|b| b.inverted));

@@ -2,6 +2,7 @@
 
 use super::figure::measured::{look, name};
 use super::figure::{Axis, Look, Panel, Plot, Point, Scale, Series};
+use super::results::{field, optional};
 use crate::source::calibration::{Bounds, Calibrated, CellResult, Comparison};
 use serde::Serialize;
 use std::fmt::Write;
@@ -76,12 +77,11 @@ impl Calibration {
     /// A row a cell.
     pub fn csv(&self) -> String {
         let mut out = String::from("source,estimator,ratio,split,information,expected,expected_se,mean,deviation,stated_se,z,draws,intervals,covered\n");
-        let number = |x: Option<f64>| x.map_or(String::new(), |x| x.to_string());
         for s in &self.sources {
-            let source = super::results::field(&s.source);
+            let source = field(&s.source);
             for c in &s.cells {
                 let Comparison { expected, mean, deviation, stated, z, draws, intervals, covered } = c.comparison;
-                let (information, rough, stated) = (number(c.information), number(expected.se), number(stated));
+                let (information, rough, stated) = (optional(c.information), optional(expected.se), optional(stated));
                 let covered = covered.map_or(String::new(), |c| c.to_string());
                 let (estimator, ratio, split, expected) = (c.estimator, c.ratio, c.split, expected.value);
                 let _ = writeln!(

@@ -1,6 +1,7 @@
 //! What a measurement of context lengths shows: `result.json`, tables, and figures.
 
 use super::figure::{Axis, Look, Panel, Plot, Point as Mark, Scale, Series};
+use super::results::optional;
 use super::table::{aligned, plus_minus, significant, with_interval};
 use crate::context::{Analysis, Curve, Design, Line, Plan, Point, Power, Samples};
 use crate::corpus::Fingerprint;
@@ -64,19 +65,16 @@ impl ContextReport {
         files::write_json(&folder.join("result.json"), self)?;
         files::write_bytes(&folder.join("result.csv"), self.csv().as_bytes())?;
         files::write_bytes(&folder.join("spectra.csv"), self.spectra().as_bytes())?;
-        let plot = self.plot();
-        plot.write_svg(&folder.join("figure.svg"))?;
-        plot.write_png(&folder.join("figure.png"))
+        self.plot().write(folder, "figure")
     }
 
     /// A row a number: context, quantity, τ or N, value, error, interval.
     pub fn csv(&self) -> String {
         let mut out = String::from("context,quantity,at,value,se,lo,hi,level,samples,documents,folds\n");
-        let number = |x: Option<f64>| x.map_or(String::new(), |x| x.to_string());
         let (level, folds) = (self.analysis.options.resampling.level, self.analysis.folds.len());
         for p in &self.analysis.points {
             let mut put = |quantity: &str, at: Option<f64>, e: &Estimate| {
-                let (at, value, se, lo, hi) = (number(at), e.value, number(e.se), number(e.lo), number(e.hi));
+                let (at, value, se, lo, hi) = (optional(at), e.value, optional(e.se), optional(e.lo), optional(e.hi));
                 let _ = writeln!(out, "{},{quantity},{at},{value},{se},{lo},{hi},{level},{},{},{folds}", p.context, p.samples, p.documents);
             };
             put("loss", None, &p.loss);

@@ -25,9 +25,7 @@ impl OptimumReport {
     pub fn write(&self, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         files::write_json(&folder.join("optimum.json"), &self.growth)?;
-        let plot = self.plot();
-        plot.write_svg(&folder.join("figure.svg"))?;
-        plot.write_png(&folder.join("figure.png"))
+        self.plot().write(folder, "figure")
     }
 
     /// For a terminal.

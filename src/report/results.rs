@@ -175,9 +175,7 @@ impl Report {
     pub fn write(&self, folder: &Path) -> Result<()> {
         files::write_json(&folder.join("result.json"), self)?;
         files::write_bytes(&folder.join("result.csv"), self.csv().as_bytes())?;
-        let figure = self.figure();
-        figure.write_svg(&folder.join("figure.svg"))?;
-        figure.write_png(&folder.join("figure.png"))
+        self.figure().write(folder, "figure")
     }
 
     /// I against ℓ, one panel a model.
@@ -199,7 +197,6 @@ impl Report {
     pub fn csv(&self) -> String {
         let mut out = String::from("model,label,estimator,ratio,split,unit,nats,se,lo,hi,level,groups,documents,notes\n");
         let unit = self.design.unit;
-        let number = |x: Option<f64>| x.map_or(String::new(), |x| x.to_string());
         for m in &self.models {
             let labels = m.labels.iter().filter_map(|l| l.analysis.as_ref().map(|a| (l.label.as_str(), a)));
             for (label, analysis) in std::iter::once(("", &m.analysis)).chain(labels) {
@@ -208,7 +205,7 @@ impl Report {
                     let notes: Vec<String> =
                         p.notes.iter().filter_map(|n| serde_json::to_value(n).ok()).filter_map(|n| n.as_str().map(str::to_string)).collect();
                     let (name, notes) = (field(&m.name), notes.join(" "));
-                    let (se, lo, hi) = (number(p.se), number(p.lo), number(p.hi));
+                    let (se, lo, hi) = (optional(p.se), optional(p.lo), optional(p.hi));
                     let (estimator, ratio, split, value, groups, documents) = (p.estimator, p.ratio, p.split, p.value, p.groups, p.documents);
                     let _ =
                         writeln!(out, "{name},{},{estimator},{ratio},{split},{unit},{value},{se},{lo},{hi},{level},{groups},{documents},{notes}", field(label));
@@ -217,6 +214,11 @@ impl Report {
         }
         out
     }
+}
+
+/// A number of a CSV file; an empty field where there is none.
+pub(super) fn optional(x: Option<f64>) -> String {
+    x.map_or(String::new(), |x| x.to_string())
 }
 
 /// A field as RFC 4180 wants it.

@@ -1,6 +1,7 @@
 //! Two-point information for people and for programs: the table, `result.json`, `result.csv` and the figure.
 
 use super::figure::{Axis, Look, Panel, Plot, Point, Scale, Series};
+use super::results::optional;
 use super::table::{aligned, plus_minus, significant};
 use crate::corpus::Fingerprint;
 use crate::error::Result;
@@ -44,20 +45,17 @@ impl TwoPointReport {
     pub fn write(&self, folder: &Path) -> Result<()> {
         files::write_json(&folder.join("result.json"), self)?;
         files::write_bytes(&folder.join("result.csv"), self.csv().as_bytes())?;
-        let figure = self.figure();
-        figure.write_svg(&folder.join("figure.svg"))?;
-        figure.write_png(&folder.join("figure.png"))
+        self.figure().write(folder, "figure")
     }
 
     /// One row a distance and estimator; an empty field where there is no error or no baseline.
     pub fn csv(&self) -> String {
         let mut out = String::from("distance,unit,estimator,nats,se,lo,hi,level,shuffled,pairs,distinct,documents\n");
-        let number = |x: Option<f64>| x.map_or(String::new(), |x| x.to_string());
         let TwoPoint { level, documents, points, .. } = &self.result;
         for TwoPointAt { distance, pairs, distinct, values } in points {
             for v in values {
                 let name = serde_json::to_value(v.estimator).ok().and_then(|n| n.as_str().map(str::to_string)).unwrap_or_default();
-                let (se, lo, hi, shuffled) = (number(v.se), number(v.interval.map(|i| i.lo)), number(v.interval.map(|i| i.hi)), number(v.shuffled));
+                let (se, lo, hi, shuffled) = (optional(v.se), optional(v.interval.map(|i| i.lo)), optional(v.interval.map(|i| i.hi)), optional(v.shuffled));
                 let (unit, nats) = (&self.unit, v.nats);
                 let _ = writeln!(out, "{distance},{unit},{name},{nats},{se},{lo},{hi},{level},{shuffled},{pairs},{distinct},{documents}");
             }

@@ -5,12 +5,10 @@
 //! method. Over all cells of all sources together the checks hold at 99 % (Bonferroni): |z| of each mean stays below a quantile of Student's law, and the number of draws whose
 //! 95 % interval holds the expectation stays within quantiles of the binomial law.
 
-use super::known::{Asked, Expectation, Grid, Known, expectations, sample_sums};
+use super::known::{Asked, Expectation, Grid, Known, entropies, expectations, sample_sums};
 use crate::error::{Error, Result};
 use crate::estimate::special::student_quantile;
-use crate::estimate::{
-    Cell, Contributions, Estimator, Fit, FitRange, Interval, NgramCorrection, NgramEntropies, NgramEntropy, Resamples, Resampling, power_line,
-};
+use crate::estimate::{Cell, Contributions, Estimator, Fit, FitRange, Interval, NgramCorrection, Resamples, Resampling, power_line};
 use crate::rng::mix;
 use serde::{Deserialize, Serialize};
 
@@ -164,19 +162,13 @@ impl Trial {
     }
 }
 
-/// The entropies of n-grams that the corrected direct estimate takes, which are the source's own here.
-fn entropies(source: &dyn Known) -> NgramEntropies {
-    let entropy = |n: u32| source.block_entropy(n).map(|h| NgramEntropy { n, grassberger: h, plug_in: h, se: None, blocks: 0, distinct: 0 });
-    NgramEntropies((1..=NgramCorrection::default().n).filter_map(entropy).collect())
-}
-
 /// Draws `index` of a trial: a whole measurement with its estimates, errors and lines.
 ///
 /// # Errors
 /// A trial that the source cannot fill.
 pub fn draw_once(source: &dyn Known, trial: &Trial, index: u32) -> Result<Drawn> {
     let sums = sample_sums(source, &trial.grid()?, trial.groups, trial.seed_of(index as u64))?;
-    let contributions = Contributions::new(&sums, &trial.estimators, NgramCorrection::default(), Some(&entropies(source)))?;
+    let contributions = Contributions::new(&sums, &trial.estimators, NgramCorrection::default(), Some(&entropies(source, NgramCorrection::default())))?;
     let resamples = Resamples::new(&sums, &contributions, trial.resampling);
     let estimate = |value, se, interval: Option<Interval>| Estimate { value, se, interval: interval.map(|i| (i.lo, i.hi)) };
     let of_cell = |cell: Cell| {

@@ -3,8 +3,9 @@
 use super::SantaFe;
 use super::exact::Process;
 use super::known::{Grid, Known, Sampler, process_group};
+use super::santa_fe::closed_of_facts;
 use crate::error::{Error, Result};
-use crate::estimate::{Cell, Estimator, NgramCorrection};
+use crate::estimate::{Cell, NgramCorrection};
 use crate::forest::TokenId;
 use crate::rng::Rng;
 use std::f64::consts::LN_2;
@@ -132,13 +133,7 @@ impl Known for FixedMemory {
 
     fn closed(&self, cell: Cell, foreign: u32, correction: NgramCorrection) -> Option<f64> {
         let (l, end) = (cell.split as u64, cell.split as u64 * cell.ratio as u64);
-        match cell.estimator {
-            Estimator::Direct | Estimator::Profile => Some(self.direct(l, end)),
-            Estimator::DirectNgram => Some(self.direct(l, end) + self.correction(cell, correction)),
-            Estimator::Vclub => Some(self.vclub(l, end)),
-            Estimator::L1out => (foreign == 1).then(|| self.vclub(l, end)),
-            Estimator::Infonce => None,
-        }
+        closed_of_facts(cell.estimator, foreign, || self.direct(l, end), || self.correction(cell, correction), || self.vclub(l, end))
     }
 
     fn block_entropy(&self, n: u32) -> Option<f64> {

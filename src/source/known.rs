@@ -185,15 +185,19 @@ pub fn expectations(source: &dyn Known, cells: &[Cell], asked: Asked) -> Result<
     Ok(out)
 }
 
+/// The entropies of n-grams that the corrected direct estimate takes, which are the source's own.
+pub(super) fn entropies(source: &dyn Known, correction: NgramCorrection) -> NgramEntropies {
+    let entropy = |n: u32| source.block_entropy(n).map(|h| NgramEntropy { n, grassberger: h, plug_in: h, se: None, blocks: 0, distinct: 0 });
+    NgramEntropies((1..=correction.n).filter_map(entropy).collect())
+}
+
 /// Contributions of the asked number of groups to the open cells and to those that may serve as controls.
 fn sampled(source: &dyn Known, open: &[Cell], asked: Asked) -> Result<Contributions> {
     let grid = Grid::of(open, asked.foreign)?;
     let sampler = source.sampler(&grid)?;
     let estimators: Vec<Estimator> =
         Estimator::ALL.into_iter().filter(|e| open.iter().any(|c| c.estimator == *e) || [Estimator::Direct, Estimator::Vclub].contains(e)).collect();
-    let entropy = |n: u32| source.block_entropy(n).map(|h| NgramEntropy { n, grassberger: h, plug_in: h, se: None, blocks: 0, distinct: 0 });
-    let ngram = if estimators.contains(&Estimator::DirectNgram) { (1..=asked.correction.n).filter_map(entropy).collect() } else { Vec::new() };
-    let ngram = NgramEntropies(ngram);
+    let ngram = if estimators.contains(&Estimator::DirectNgram) { entropies(source, asked.correction) } else { NgramEntropies(Vec::new()) };
     let batches = (asked.groups as u64).div_ceil(BATCH);
     let rows: Vec<Result<Contributions>> = (0..batches)
         .into_par_iter()

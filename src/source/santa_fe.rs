@@ -121,6 +121,23 @@ impl SantaFe {
     }
 }
 
+/// What an estimator expects of these texts under a law of facts, which knows them all or some: by what direct and vCLUB expect, and what the n-gram correction adds.
+pub(super) fn closed_of_facts(
+    estimator: Estimator,
+    foreign: u32,
+    direct: impl Fn() -> f64,
+    correction: impl Fn() -> f64,
+    vclub: impl Fn() -> f64,
+) -> Option<f64> {
+    match estimator {
+        Estimator::Direct | Estimator::Profile => Some(direct()),
+        Estimator::DirectNgram => Some(direct() + correction()),
+        Estimator::Vclub => Some(vclub()),
+        Estimator::L1out => (foreign == 1).then(vclub),
+        Estimator::Infonce => None,
+    }
+}
+
 impl Known for SantaFe {
     fn information(&self, split: u32, ratio: u32) -> Option<f64> {
         Some(SantaFe::information(self, split as u64, split as u64 * ratio as u64))
@@ -128,13 +145,7 @@ impl Known for SantaFe {
 
     fn closed(&self, cell: Cell, foreign: u32, correction: NgramCorrection) -> Option<f64> {
         let (l, end) = (cell.split as u64, cell.split as u64 * cell.ratio as u64);
-        match cell.estimator {
-            Estimator::Direct | Estimator::Profile => Some(self.direct(l, end)),
-            Estimator::DirectNgram => Some(self.direct(l, end) + self.correction(cell, correction)),
-            Estimator::Vclub => Some(self.vclub(l, end)),
-            Estimator::L1out => (foreign == 1).then(|| self.vclub(l, end)),
-            Estimator::Infonce => None,
-        }
+        closed_of_facts(cell.estimator, foreign, || self.direct(l, end), || self.correction(cell, correction), || self.vclub(l, end))
     }
 
     fn block_entropy(&self, n: u32) -> Option<f64> {

@@ -54,7 +54,7 @@ impl LossByPosition {
         if trunks().any(|mut t| t.next().is_none()) {
             return None;
         }
-        let documents: Vec<Vec<u32>> = sums.groups.iter().map(|g| g.members.iter().map(|m| m.document).collect()).collect();
+        let documents = sums.documents();
         let resamples = |octaves: u32| {
             let bins = bins(length, octaves);
             let mut values = Vec::with_capacity(bins.len() * sums.groups.len());

@@ -149,9 +149,7 @@ impl Compared {
     pub fn write(&self, folder: &Path) -> Result<()> {
         files::write_json(&folder.join("compare.json"), self)?;
         files::write_bytes(&folder.join("compare.csv"), table::csv(self).as_bytes())?;
-        let figure = figure::figure(self);
-        figure.write_svg(&folder.join("compare.svg"))?;
-        figure.write_png(&folder.join("compare.png"))
+        figure::figure(self).write(folder, "compare")
     }
 
     /// What losses are given in.

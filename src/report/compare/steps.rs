@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::estimate::{Estimate, Estimator, Profile, TOO_FEW_DOCUMENTS};
 use crate::files;
 use crate::report::figure::{Axis, Look, Panel, Plot, Point, Scale, Series};
-use crate::report::results::field;
+use crate::report::results::{field, optional};
 use crate::report::table::{aligned, plus_minus, with_interval};
 use serde::Serialize;
 use std::fmt::Write;
@@ -144,12 +144,11 @@ impl Steps {
     /// A row a step and quantity.
     pub fn csv(&self) -> String {
         let mut out = String::from("step,model,quantity,value,se,lo,hi,level\n");
-        let number = |x: Option<f64>| x.map_or(String::new(), |x| x.to_string());
         for (step, m) in self.steps.iter().zip(&self.compared.models) {
             for x in self.columns() {
                 if let Some(e) = x.what.of(&m.profile) {
                     let (name, what) = (field(&m.name), field(&x.head));
-                    let _ = writeln!(out, "{step},{name},{what},{},{},{},{},{}", e.value, number(e.se), number(e.lo), number(e.hi), self.compared.level);
+                    let _ = writeln!(out, "{step},{name},{what},{},{},{},{},{}", e.value, optional(e.se), optional(e.lo), optional(e.hi), self.compared.level);
                 }
             }
         }
@@ -190,9 +189,7 @@ impl Steps {
     pub fn write(&self, folder: &Path) -> Result<()> {
         files::write_json(&folder.join("steps.json"), self)?;
         files::write_bytes(&folder.join("steps.csv"), self.csv().as_bytes())?;
-        let figure = self.figure();
-        figure.write_svg(&folder.join("steps.svg"))?;
-        figure.write_png(&folder.join("steps.png"))
+        self.figure().write(folder, "steps")
     }
 }
 

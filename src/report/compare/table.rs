@@ -2,7 +2,7 @@
 
 use super::{Compared, Model};
 use crate::estimate::{Bin, Estimate, Profile, Quantity, TOO_FEW_DOCUMENTS};
-use crate::report::results::field;
+use crate::report::results::{field, optional};
 use crate::report::table::{aligned, plus_minus, with_interval};
 use std::fmt::Write;
 
@@ -78,7 +78,7 @@ pub(super) fn csv(c: &Compared) -> String {
     for m in &c.models {
         let mut own = |baseline: &str, p: &Profile| {
             let (name, base) = (field(&m.name), field(baseline));
-            let tail = |e: &Estimate| format!("{},{},{},{},{},{}", c.unit, e.value, number(e.se), number(e.lo), number(e.hi), c.level);
+            let tail = |e: &Estimate| format!("{},{},{},{},{},{}", c.unit, e.value, optional(e.se), optional(e.lo), optional(e.hi), c.level);
             for (bin, e) in c.bins.iter().zip(&p.loss) {
                 let _ = writeln!(out, "loss,{name},{base},{},{},,,,{}", bin.after + 1, bin.to, tail(e));
             }
@@ -98,8 +98,4 @@ pub(super) fn csv(c: &Compared) -> String {
         }
     }
     out
-}
-
-fn number(x: Option<f64>) -> String {
-    x.map_or(String::new(), |x| x.to_string())
 }

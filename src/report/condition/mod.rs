@@ -248,9 +248,7 @@ impl Report {
         files::write_json(&folder.join("condition.json"), self)?;
         files::write_bytes(&folder.join("condition.csv"), table::csv(self).as_bytes())?;
         if !self.laws.is_empty() {
-            let figure = figure::figure(self);
-            figure.write_svg(&folder.join("condition.svg"))?;
-            figure.write_png(&folder.join("condition.png"))?;
+            figure::figure(self).write(folder, "condition")?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use super::{BehindAt, Law, Model, Report};
 use crate::estimate::Outpaces;
 use crate::report::amounts::{bytes, grouped};
-use crate::report::results::field;
+use crate::report::results::{field, optional};
 use crate::report::table::{aligned, significant, with_interval};
 use std::fmt::Write;
 
@@ -88,16 +88,15 @@ pub(super) fn csv(report: &Report) -> String {
     let mut out = String::from(
         "record,measured_by,estimator,ratio,unit,beta,beta_lo,beta_hi,model,family,gamma,gamma_at_end,gamma_in_the_limit,outpaces,outpaces_in_the_limit,bits,length,lo,hi,extrapolated\n",
     );
-    let number = |x: Option<f64>| x.map_or(String::new(), |x| x.to_string());
     for law in &report.laws {
         let (f, record, by) = (&law.fit, field(&law.record.display().to_string()), field(&law.model));
         for (m, c) in report.models.iter().zip(&law.models) {
             for b in &c.behind {
-                let (lo, hi) = (number(f.exponent.lo), number(f.exponent.hi));
+                let (lo, hi) = (optional(f.exponent.lo), optional(f.exponent.hi));
                 let _ = write!(out, "{record},{by},{},{},{},{},{lo},{hi},", f.estimator, f.ratio, law.unit, f.exponent.value);
                 let _ = write!(out, "{},{},{},{},{},", field(&m.name), field(&m.stored.state.family), c.exponent, c.exponent_at_end, c.exponent_in_the_limit);
                 let _ = write!(out, "{},{},", word(c.outpaces), word(c.outpaces_in_the_limit));
-                let _ = writeln!(out, "{},{},{},{},{}", b.bits, number(b.behind.length), number(b.behind.lo), number(b.behind.hi), b.extrapolated);
+                let _ = writeln!(out, "{},{},{},{},{}", b.bits, optional(b.behind.length), optional(b.behind.lo), optional(b.behind.hi), b.extrapolated);
             }
         }
     }

@@ -51,7 +51,8 @@ pub fn name(estimator: Estimator) -> &'static str {
     }
 }
 
-fn ascending(numbers: impl Iterator<Item = u32>) -> Vec<u32> {
+/// Each number once, ascending.
+pub fn ascending(numbers: impl Iterator<Item = u32>) -> Vec<u32> {
     let mut n: Vec<u32> = numbers.collect();
     n.sort_unstable();
     n.dedup();

@@ -139,6 +139,15 @@ impl Plot {
         Ok(text)
     }
 
+    /// Writes `name.svg` and `name.png` into a folder.
+    ///
+    /// # Errors
+    /// What the system refuses.
+    pub fn write(&self, folder: &Path, name: &str) -> Result<()> {
+        self.write_svg(&folder.join(format!("{name}.svg")))?;
+        self.write_png(&folder.join(format!("{name}.png")))
+    }
+
     /// Writes the figure as SVG.
     ///
     /// # Errors

@@ -87,8 +87,9 @@ impl Document {
         check_name(path)?;
         let html = self.html()?;
         if let Some(overview) = Overview::of(&self.results) {
-            overview.figure().write_svg(&path.with_extension("svg"))?;
-            overview.figure().write_png(&path.with_extension("png"))?;
+            let figure = overview.figure();
+            figure.write_svg(&path.with_extension("svg"))?;
+            figure.write_png(&path.with_extension("png"))?;
         }
         files::write_bytes(&path.with_extension("csv"), self.csv().as_bytes())?;
         files::write_json(&path.with_extension("json"), &self.json())?;

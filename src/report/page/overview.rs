@@ -6,6 +6,7 @@ use super::svg::Svg;
 use super::write::{Numbers, cells, minus};
 use crate::error::{Error, Result};
 use crate::estimate::{Analysis, Estimator};
+use crate::report::figure::measured::ascending;
 use crate::report::figure::{self, Axis, Look, Panel, Plot, Scale, Series};
 use crate::report::table::{plus_minus, significant, with_interval};
 use crate::report::{ModelResult, Report};
@@ -209,10 +210,7 @@ impl<'a> Overview<'a> {
 }
 
 fn ratios(a: &Analysis) -> Vec<u32> {
-    let mut ratios: Vec<u32> = a.points.iter().map(|p| p.ratio).collect();
-    ratios.sort_unstable();
-    ratios.dedup();
-    ratios
+    ascending(a.points.iter().map(|p| p.ratio))
 }
 
 /// The folder's own name, and the model's where the folder has several.
