@@ -13,7 +13,13 @@ use serde::{Deserialize, Serialize};
 /// Below this many documents every point says so.
 pub const TOO_FEW_DOCUMENTS: usize = 10;
 /// InfoNCE above this share of its ceiling ln(K + 1) is called saturated.
-pub const SATURATED: f64 = 0.9;
+const SATURATED: f64 = 0.9;
+
+/// Whether an estimate from groups of `members` chunks lies so near to a ceiling that no interval of it is to be quoted: nearly all groups then give the ceiling, the few
+/// that do not decide, and neither a bootstrap nor a standard error knows of those that happened not to be drawn.
+pub fn saturates(estimator: Estimator, value: f64, members: usize) -> bool {
+    estimator == Estimator::Infonce && value > SATURATED * libm::log(members as f64)
+}
 
 /// What to compute.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,7 +47,7 @@ impl Default for Options {
 pub enum Note {
     /// Fewer than [`TOO_FEW_DOCUMENTS`] documents.
     TooFewDocuments,
-    /// InfoNCE near ln(K + 1): its interval says nothing of I.
+    /// InfoNCE near ln(K + 1): it says no more than that I is about as large at least, and has no interval to quote.
     Saturated,
     /// L1Out above ln(K + 1): even if the model were the texts' law it would lie above I (see [`Bracket`]).
     NotTight,
@@ -163,12 +169,12 @@ pub fn analyse(sums: &Sums, options: &Options, ngram: Option<&NgramEntropies>) -
         .map(|(c, cell)| {
             let (value, se) = (resamples.mean[c], resamples.se[c]);
             let intervals = resamples.intervals(c);
-            let chosen = intervals.chosen(resamples.units);
             let mut notes = Vec::new();
             if too_few_documents {
                 notes.push(Note::TooFewDocuments);
             }
-            if cell.estimator == Estimator::Infonce && value > SATURATED * ceiling {
+            let saturated = saturates(cell.estimator, value, members);
+            if saturated {
                 notes.push(Note::Saturated);
             }
             if cell.estimator == Estimator::L1out && value > ceiling {
@@ -180,14 +186,15 @@ pub fn analyse(sums: &Sums, options: &Options, ngram: Option<&NgramEntropies>) -
             if cell.estimator == Estimator::DirectNgram && ngram.is_some_and(|h| h.0.iter().any(|e| e.se.is_none())) {
                 notes.push(Note::NoNgramError);
             }
+            let quoted = intervals.chosen(resamples.units).filter(|_| !saturated);
             Point {
                 estimator: cell.estimator,
                 ratio: cell.ratio,
                 split: cell.split,
                 value,
                 se,
-                lo: chosen.map(|i| i.lo),
-                hi: chosen.map(|i| i.hi),
+                lo: quoted.map(|i| i.lo),
+                hi: quoted.map(|i| i.hi),
                 intervals,
                 groups: contributions.groups,
                 documents,

@@ -26,7 +26,7 @@ mod stopping;
 mod tally;
 mod two_point;
 
-pub use analysis::{Analysis, Note, Options, Point, SATURATED, Skipped, TOO_FEW_DOCUMENTS, analyse};
+pub use analysis::{Analysis, Note, Options, Point, Skipped, TOO_FEW_DOCUMENTS, analyse, saturates};
 pub use bracket::{Bracket, End};
 pub use contribution::{Cell, Contributions, Estimator, NgramCorrection};
 pub use data::{Group, Marginal, Member, Pairing, Sums};

@@ -24,8 +24,8 @@ impl Calibration {
     /// Judges the sources together.
     pub fn new(sources: Vec<Calibrated>) -> Self {
         let bounds = Bounds::of(&sources);
-        let cells = || sources.iter().flat_map(|s| &s.cells).map(|c| &c.comparison);
-        let (biased, uncovered) = (cells().filter(|c| !bounds.unbiased(c)).count(), cells().filter(|c| !bounds.covers(c)).count());
+        let cells = || sources.iter().flat_map(|s| &s.cells);
+        let (biased, uncovered) = (cells().filter(|c| !bounds.unbiased(&c.comparison)).count(), cells().filter(|c| !bounds.covers(c)).count());
         Calibration { bounds, biased, uncovered, sources }
     }
 
@@ -34,12 +34,25 @@ impl Calibration {
         let mut out = String::new();
         for s in &self.sources {
             let _ = writeln!(out, "{}: {}\n", s.source, drawn(s));
-            let _ = writeln!(out, "  {:>24} {:>3} {:>6} {:>11} {:>20} {:>7} {:>14}", "", "r", "ℓ", "expected", "mean − expected", "z", "covered");
+            let _ = writeln!(out, "  {:>33} {:>3} {:>6} {:>11} {:>20} {:>7} {:>14}", "", "r", "ℓ", "expected", "mean − expected", "z", "covered");
             for c in &s.cells {
-                self.row(&mut out, name(c.estimator), c.ratio, &c.split.to_string(), &c.comparison);
+                let marks = [star(self.bounds.unbiased(&c.comparison)), if c.saturated { 's' } else { star(self.bounds.covers(c)) }];
+                row(&mut out, name(c.estimator), c.ratio, &c.split.to_string(), &c.comparison, marks);
             }
             for e in &s.exponents {
-                self.row(&mut out, &format!("β of {}", name(e.estimator)), e.ratio, "", &e.comparison);
+                row(&mut out, &format!("β of {}", name(e.estimator)), e.ratio, "", &e.comparison, [' '; 2]);
+            }
+            for l in &s.laws {
+                if let Some(c) = &l.exponent {
+                    row(&mut out, &format!("β of {}, by laws", name(l.estimator)), l.ratio, "", c, [' '; 2]);
+                }
+            }
+            if !s.laws.is_empty() {
+                let _ = writeln!(out, "\n  {:>33} {:>3} {:>7} {:>10} {:>11} {:>6}", "judged", "r", "power", "logarithm", "saturating", "none");
+            }
+            for l in &s.laws {
+                let name = name(l.estimator);
+                let _ = writeln!(out, "  {name:>33} {:>3} {:>7} {:>10} {:>11} {:>6}", l.ratio, l.power, l.logarithm, l.saturating, l.none);
             }
             out.push('\n');
         }
@@ -52,41 +65,25 @@ impl Calibration {
             100.0 * level
         );
         let _ = write!(out, "Outside (marked *): {} means, {} coverages. ", self.biased, self.uncovered);
-        let _ = write!(out, "Exponents are compared with the line through the expectations, and are not among the checks. ");
-        let _ = write!(out, "~: known too roughly to judge coverage by.");
+        let _ = write!(out, "Exponents are compared with the same fit to the expectations, and are not among the checks. ");
+        let _ = write!(out, "~: known too roughly to judge coverage by; s: saturated, no interval is quoted there.");
         out
-    }
-
-    fn row(&self, out: &mut String, name: &str, ratio: u32, split: &str, c: &Comparison) {
-        let mark = |fine: bool| if fine { ' ' } else { '*' };
-        let error = c.deviation / f64::from(c.draws).sqrt();
-        let bias = format!("{:+.4} ± {error:.4}", c.mean - c.expected.value);
-        let covered = c.covered.map_or_else(|| "~".to_string(), |n| format!("{n} of {}", c.intervals));
-        let checked = !split.is_empty();
-        let (unbiased, covers) = (!checked || self.bounds.unbiased(c), !checked || self.bounds.covers(c));
-        let _ = writeln!(
-            out,
-            "  {name:>24} {ratio:>3} {split:>6} {:>11.4} {bias:>20} {:>6.2}{} {covered:>13}{}",
-            c.expected.value,
-            c.z,
-            mark(unbiased),
-            mark(covers)
-        );
     }
 
     /// A row a cell.
     pub fn csv(&self) -> String {
-        let mut out = String::from("source,estimator,ratio,split,information,expected,expected_se,mean,deviation,stated_se,z,draws,intervals,covered\n");
+        let mut out =
+            String::from("source,estimator,ratio,split,information,saturated,expected,expected_se,mean,deviation,stated_se,z,draws,intervals,covered\n");
         for s in &self.sources {
             let source = field(&s.source);
             for c in &s.cells {
                 let Comparison { expected, mean, deviation, stated, z, draws, intervals, covered } = c.comparison;
                 let (information, rough, stated) = (optional(c.information), optional(expected.se), optional(stated));
                 let covered = covered.map_or(String::new(), |c| c.to_string());
-                let (estimator, ratio, split, expected) = (c.estimator, c.ratio, c.split, expected.value);
+                let (estimator, ratio, split, saturated, expected) = (c.estimator, c.ratio, c.split, c.saturated, expected.value);
                 let _ = writeln!(
                     out,
-                    "{source},{estimator},{ratio},{split},{information},{expected},{rough},{mean},{deviation},{stated},{z},{draws},{intervals},{covered}"
+                    "{source},{estimator},{ratio},{split},{information},{saturated},{expected},{rough},{mean},{deviation},{stated},{z},{draws},{intervals},{covered}"
                 );
             }
         }
@@ -119,7 +116,7 @@ impl Calibration {
 
     fn coverage(&self, s: &Calibrated) -> Panel {
         let mut series = by_law(s, |own, look, label| {
-            let covered = |c: &&&CellResult| c.comparison.covered.map(|n| n as f64 / f64::from(c.comparison.intervals.max(1)));
+            let covered = |c: &&&CellResult| c.comparison.covered.filter(|_| !c.saturated).map(|n| n as f64 / f64::from(c.comparison.intervals.max(1)));
             let points = own.iter().filter_map(|c| covered(&c).map(|y| Point { x: c.split as f64, y, interval: None }));
             Series { label, look, points: points.collect(), ..Series::default() }
         });
@@ -137,9 +134,22 @@ impl Calibration {
             x: Axis::new("ℓ (tokens)", Scale::Log2),
             y: Axis::new("coverage", Scale::Linear),
             series,
-            notes: vec!["dashed: within, at 99%, over all sources, estimators and ℓ together".into()],
+            notes: vec!["dashed: within, at 99%, over all sources, estimators and ℓ together; saturated points have no interval".into()],
         }
     }
+}
+
+fn star(fine: bool) -> char {
+    if fine { ' ' } else { '*' }
+}
+
+/// A row of the table; `marks` stand behind z and behind the coverage.
+fn row(out: &mut String, name: &str, ratio: u32, split: &str, c: &Comparison, marks: [char; 2]) {
+    let error = c.deviation / f64::from(c.draws).sqrt();
+    let bias = format!("{:+.4} ± {error:.4}", c.mean - c.expected.value);
+    let covered = c.covered.map_or_else(|| "~".to_string(), |n| format!("{n} of {}", c.intervals));
+    let (expected, z, [of_mean, of_coverage]) = (c.expected.value, c.z, marks);
+    let _ = writeln!(out, "  {name:>33} {ratio:>3} {split:>6} {expected:>11.4} {bias:>20} {z:>6.2}{of_mean} {covered:>13}{of_coverage}");
 }
 
 fn drawn(s: &Calibrated) -> String {

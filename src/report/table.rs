@@ -153,7 +153,7 @@ pub(super) fn remarks(a: &Analysis) -> Vec<String> {
     }
     if noted(Note::Saturated) {
         out.push(format!(
-            "infonce is near its ceiling ln(K + 1) = {:.3}: its interval says nothing of I there; raise --foreign",
+            "infonce is near its ceiling ln(K + 1) = {:.3}, where it has no interval and says no more than that I is about as large at least; raise --foreign",
             ((a.foreign + 1) as f64).ln()
         ));
     }

@@ -19,6 +19,14 @@ fn a_calibration_goes_on_where_it_was_stopped() {
     for cell in cells(0).iter().chain(cells(1)) {
         assert!(cell["expected"]["value"].as_f64().unwrap() > 0.0 && cell["draws"] == 6);
     }
+    // Every draw's growth is judged, or it bears no comparison; β by laws has a closed form to be held against for direct and vCLUB.
+    let laws = result["sources"][1]["laws"].as_array().unwrap();
+    assert!(table.contains("logarithm") && table.contains("β of direct, by laws") && !laws.is_empty(), "{table}");
+    for law in laws {
+        let judged = ["power", "logarithm", "saturating", "none"].map(|k| law[k].as_u64().unwrap());
+        assert_eq!(judged.iter().sum::<u64>(), 6, "{law}");
+        assert_eq!(law["exponent"].is_object(), ["direct", "vclub"].contains(&law["estimator"].as_str().unwrap()), "{law}");
+    }
     // Fewer draws first, then the rest; and a run on one thread.
     told(calibrate(&at("parts"), "3", &[]));
     told(calibrate(&at("parts"), "6", &[]));

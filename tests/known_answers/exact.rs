@@ -75,8 +75,9 @@ fn infonce_saturates() {
     let design = design(Pairing::Matched, 3, 512, &[2, 256], &[2]);
     let sums = measure(AnyProcess::SantaFe(process.clone()), &mut Exact(&process), &design, 40, 105);
     let p = points(&sums, &[Estimator::Infonce]);
-    assert!(p[1].value <= 4f64.ln() && p[1].notes.contains(&Note::Saturated), "{p:?}");
-    assert!(!p[0].notes.contains(&Note::Saturated), "{p:?}");
+    // Where nearly all groups give the ceiling there is no interval to quote: of 400 such, 321 to 356 held what they should (docs/calibration.md).
+    assert!(p[1].value <= 4f64.ln() && p[1].notes.contains(&Note::Saturated) && (p[1].lo, p[1].hi) == (None, None), "{p:?}");
+    assert!(!p[0].notes.contains(&Note::Saturated) && p[0].lo.is_some() && p[0].hi.is_some(), "{p:?}");
 }
 
 /// With the true conditionals as q the bracket holds I, and says where it is only wide. Eight one-sided looks at 0.05 % each.
@@ -91,7 +92,9 @@ fn brackets_hold_the_truth() {
     assert_eq!(analysis.brackets.len(), 4);
     for b in &analysis.brackets {
         let truth = process.information(b.split as u64, 2 * b.split as u64);
-        assert!(b.lower.lo.unwrap() <= truth && truth <= b.upper.hi.unwrap(), "{truth}: {b:?}");
+        // A saturated end has no interval, and its ceiling bounds it.
+        let lower = if b.saturated { b.ceiling } else { b.lower.lo.unwrap() };
+        assert!(lower <= truth && truth <= b.upper.hi.unwrap(), "{truth}: {b:?}");
         assert!(!b.inverted && b.lower.value <= b.upper.value && b.lower.value <= b.ceiling, "{b:?}");
     }
     // I is 0.28 nats at ℓ = 1, where the bracket is narrow, and 8.7 at ℓ = 256, which three foreign heads cannot show.

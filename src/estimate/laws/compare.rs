@@ -91,6 +91,12 @@ fn least(criteria: &[(Law, f64)]) -> Option<Law> {
 }
 
 impl Curve {
+    /// What [`Curve::compare`] would judge the growth to be, without errors of parameters. `None` where no law can be fitted.
+    pub(crate) fn growth(&self, laws: &[Law]) -> Option<Growth> {
+        let criteria: Vec<(Law, f64)> = laws.iter().filter_map(|&law| Some((law, self.fit_as(law, false).ok()?.criterion))).collect();
+        least(&criteria).and_then(Law::growth)
+    }
+
     /// Fits the laws and compares them.
     ///
     /// # Errors

@@ -172,7 +172,7 @@ impl Curve {
     }
 
     /// As [`Curve::fit`]; without `errors` the parameters have none, which is much quicker.
-    pub(super) fn fit_as(&self, law: Law, errors: bool) -> Result<LawFit, String> {
+    pub(crate) fn fit_as(&self, law: Law, errors: bool) -> Result<LawFit, String> {
         let (points, count) = (self.points(), law.parameters().len());
         if points < count + 1 {
             return Err(format!("{points} points are too few for {count} parameters"));

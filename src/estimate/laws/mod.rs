@@ -48,11 +48,16 @@ impl Laws {
     /// Why there is no comparison.
     pub(super) fn new(cells: &[Cell], resamples: &Resamples, line: &Fit) -> Result<Self, Unfitted> {
         let (estimator, ratio) = (line.estimator, line.ratio);
-        let used: Vec<usize> =
-            (0..cells.len()).filter(|&i| (cells[i].estimator, cells[i].ratio) == (estimator, ratio) && line.splits.contains(&cells[i].split)).collect();
-        let x: Vec<f64> = used.iter().map(|&i| cells[i].split as f64).collect();
-        let comparison = Curve::resampled(&x, resamples, &used).compare(&Law::OF_INFORMATION).map_err(|why| Unfitted { estimator, ratio, why })?;
+        let comparison = Laws::curve(cells, resamples, line).compare(&Law::OF_INFORMATION).map_err(|why| Unfitted { estimator, ratio, why })?;
         Ok(Laws { estimator, ratio, comparison })
+    }
+
+    /// The curve that they are compared on.
+    pub(crate) fn curve(cells: &[Cell], resamples: &Resamples, line: &Fit) -> Curve {
+        let own = |c: &Cell| (c.estimator, c.ratio) == (line.estimator, line.ratio) && line.splits.contains(&c.split);
+        let used: Vec<usize> = (0..cells.len()).filter(|&i| own(&cells[i])).collect();
+        let x: Vec<f64> = used.iter().map(|&i| cells[i].split as f64).collect();
+        Curve::resampled(&x, resamples, &used)
     }
 }
 

@@ -5,10 +5,14 @@
 //! method. Over all cells of all sources together the checks hold at 99 % (Bonferroni): |z| of each mean stays below a quantile of Student's law, and the number of draws whose
 //! 95 % interval holds the expectation stays within quantiles of the binomial law.
 
+mod laws;
+
+pub use laws::{LawDrawn, LawResult};
+
 use super::known::{Asked, Expectation, Grid, Known, entropies, expectations, sample_sums};
 use crate::error::{Error, Result};
 use crate::estimate::special::student_quantile;
-use crate::estimate::{Cell, Contributions, Estimator, Fit, FitRange, Interval, NgramCorrection, Resamples, Resampling, power_line};
+use crate::estimate::{Cell, Contributions, Estimator, Fit, FitRange, Interval, NgramCorrection, Resamples, Resampling, power_line, saturates};
 use crate::rng::mix;
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +63,8 @@ pub struct Drawn {
     pub estimates: Vec<Option<Estimate>>,
     /// β by estimator and ratio, in the order of [`Trial::laws`], where a line could be fitted.
     pub exponents: Vec<Option<Estimate>>,
+    /// What the laws say, in the same order.
+    pub laws: Vec<Option<LawDrawn>>,
 }
 
 /// How the estimates of one cell, or the exponents of one law, compare with what they should be.
@@ -93,6 +99,8 @@ pub struct CellResult {
     pub split: u32,
     /// I(ℓ; rℓ), where it is known.
     pub information: Option<f64>,
+    /// Whether what is expected lies so near to a ceiling that an estimate like it has no interval to quote ([`Note::Saturated`](crate::estimate::Note)): its coverage is not judged.
+    pub saturated: bool,
     /// Estimates against expectation.
     #[serde(flatten)]
     pub comparison: Comparison,
@@ -121,6 +129,8 @@ pub struct Calibrated {
     pub cells: Vec<CellResult>,
     /// By estimator, ratio.
     pub exponents: Vec<ExponentResult>,
+    /// By estimator, ratio: what is drawn through at least as many points as a comparison of laws takes.
+    pub laws: Vec<LawResult>,
 }
 
 /// Simultaneous bounds over all cells of some calibrations.
@@ -175,11 +185,13 @@ pub fn draw_once(source: &dyn Known, trial: &Trial, index: u32) -> Result<Drawn>
         let c = contributions.cells.iter().position(|c| *c == cell)?;
         Some(estimate(resamples.mean[c], resamples.se[c], resamples.intervals(c).chosen(resamples.units)))
     };
-    let of_law = |(e, r)| {
-        let exponent = Fit::new(&contributions.cells, &resamples, e, r, FitRange::All).ok()?.exponent;
-        Some(estimate(exponent.value, exponent.se, exponent.intervals.chosen(resamples.units)))
-    };
-    Ok(Drawn { estimates: trial.cells().into_iter().map(of_cell).collect(), exponents: trial.laws().into_iter().map(of_law).collect() })
+    let lines: Vec<Option<Fit>> = trial.laws().into_iter().map(|(e, r)| Fit::new(&contributions.cells, &resamples, e, r, FitRange::All).ok()).collect();
+    let exponent = |line: &Fit| estimate(line.exponent.value, line.exponent.se, line.exponent.intervals.chosen(resamples.units));
+    Ok(Drawn {
+        estimates: trial.cells().into_iter().map(of_cell).collect(),
+        exponents: lines.iter().map(|l| l.as_ref().map(exponent)).collect(),
+        laws: lines.iter().map(|l| laws::drawn(source, trial, &contributions.cells, &resamples, l.as_ref()?)).collect(),
+    })
 }
 
 /// Compares the draws 0, 1, 2 … of a trial with what the source's estimates expect; an expectation without a closed form is sampled from so many groups.
@@ -188,7 +200,7 @@ pub fn draw_once(source: &dyn Known, trial: &Trial, index: u32) -> Result<Drawn>
 /// Fewer than two draws, draws of another trial, or expectations that cannot be had.
 pub fn compare(name: &str, source: &dyn Known, trial: &Trial, draws: &[Drawn], expected_from: u32) -> Result<Calibrated> {
     let (cells, laws) = (trial.cells(), trial.laws());
-    if draws.len() < 2 || draws.iter().any(|d| d.estimates.len() != cells.len() || d.exponents.len() != laws.len()) {
+    if draws.len() < 2 || draws.iter().any(|d| d.estimates.len() != cells.len() || d.exponents.len() != laws.len() || d.laws.len() != laws.len()) {
         return Err(Error::input(format!("{name}: a calibration needs two draws or more, all of the same trial")));
     }
     let asked = Asked { foreign: trial.foreign, groups: expected_from, seed: trial.seed_of(EXPECTING), correction: NgramCorrection::default() };
@@ -197,7 +209,8 @@ pub fn compare(name: &str, source: &dyn Known, trial: &Trial, draws: &[Drawn], e
     let compared = cells.iter().zip(&expected).enumerate().filter_map(|(i, (c, e))| {
         let rounding = ROUNDING * f64::from(c.split * (c.ratio - 1));
         let comparison = Comparison::new((*e)?, &column(i), rounding)?;
-        Some(CellResult { estimator: c.estimator, ratio: c.ratio, split: c.split, information: source.information(c.split, c.ratio), comparison })
+        let saturated = saturates(c.estimator, comparison.expected.value, trial.foreign as usize + 1);
+        Some(CellResult { estimator: c.estimator, ratio: c.ratio, split: c.split, information: source.information(c.split, c.ratio), saturated, comparison })
     });
     let cells_compared: Vec<CellResult> = compared.collect();
     let exponents = laws.iter().enumerate().filter_map(|(i, &(estimator, ratio))| {
@@ -207,7 +220,17 @@ pub fn compare(name: &str, source: &dyn Known, trial: &Trial, draws: &[Drawn], e
         let estimates: Vec<Estimate> = draws.iter().filter_map(|d| d.exponents[i]).collect();
         Some(ExponentResult { estimator, ratio, comparison: Comparison::new(Expectation::exact(exponent), &estimates, 0.0)? })
     });
-    Ok(Calibrated { source: name.into(), trial: trial.clone(), exponents: exponents.collect(), cells: cells_compared })
+    let judged = |(i, &law): (usize, &(Estimator, u32))| {
+        let own: Vec<Option<LawDrawn>> = draws.iter().map(|d| d.laws[i]).collect();
+        own.iter().any(Option::is_some).then(|| LawResult::new(law, &own))
+    };
+    Ok(Calibrated {
+        source: name.into(),
+        trial: trial.clone(),
+        exponents: exponents.collect(),
+        laws: laws.iter().enumerate().filter_map(judged).collect(),
+        cells: cells_compared,
+    })
 }
 
 impl Comparison {
@@ -235,7 +258,7 @@ impl Bounds {
     /// Of all means and coverages of these.
     pub fn of(all: &[Calibrated]) -> Self {
         let cells = || all.iter().flat_map(|c| &c.cells);
-        let checks = cells().count() + cells().filter(|c| c.comparison.covered.is_some()).count();
+        let checks = cells().count() + cells().filter(|c| c.coverage_is_judged()).count();
         let level = all.first().map_or(0.95, |c| c.trial.resampling.level);
         Bounds { checks, level }
     }
@@ -261,9 +284,16 @@ impl Bounds {
     }
 
     /// Whether as many intervals hold the expectation as should; true where that is not judged.
-    pub fn covers(&self, comparison: &Comparison) -> bool {
-        let (fewest, most) = self.band(comparison.intervals);
-        comparison.covered.is_none_or(|c| (fewest..=most).contains(&c))
+    pub fn covers(&self, cell: &CellResult) -> bool {
+        let (fewest, most) = self.band(cell.comparison.intervals);
+        !cell.coverage_is_judged() || cell.comparison.covered.is_some_and(|c| (fewest..=most).contains(&c))
+    }
+}
+
+impl CellResult {
+    /// Whether its coverage is among the checks: the expectation is known well, and far from a ceiling.
+    pub fn coverage_is_judged(&self) -> bool {
+        self.comparison.covered.is_some() && !self.saturated
     }
 }
 
@@ -313,6 +343,26 @@ mod tests {
         assert!(rounded(2e-7).z == 0.0 && rounded(2e-7).covered == Some(2) && rounded(0.0).z > 50.0 && rounded(0.0).covered == Some(0));
     }
 
+    /// A saturated cell's mean is judged, its coverage is not.
+    #[test]
+    fn what_has_no_interval_is_not_judged_by_it() {
+        let comparison = Comparison {
+            expected: Expectation::exact(1.38),
+            mean: 1.38,
+            deviation: 0.01,
+            stated: None,
+            z: 9.0,
+            draws: 400,
+            intervals: 400,
+            covered: Some(300),
+        };
+        let cell = |saturated| CellResult { estimator: Estimator::Infonce, ratio: 2, split: 512, information: None, saturated, comparison };
+        let of = |cells| Calibrated { source: "any".into(), trial: trial(), cells, exponents: Vec::new(), laws: Vec::new() };
+        let bounds = Bounds::of(&[of(vec![cell(true), cell(false)])]);
+        assert_eq!(bounds.checks, 3);
+        assert!(bounds.covers(&cell(true)) && !bounds.covers(&cell(false)) && !bounds.unbiased(&comparison));
+    }
+
     fn trial() -> Trial {
         Trial {
             splits: vec![1, 2, 4],
@@ -337,7 +387,7 @@ mod tests {
         assert!(right.exponents.iter().any(|e| e.estimator == Estimator::Direct));
         let other = Markov::new(&[vec![0.8, 0.2], vec![0.2, 0.8]]).unwrap();
         let wrong = compare("markov", &other, &trial, &draws, 4000).unwrap();
-        assert!(wrong.cells.iter().any(|c| !bounds.unbiased(&c.comparison)) && wrong.cells.iter().any(|c| !bounds.covers(&c.comparison)));
+        assert!(wrong.cells.iter().any(|c| !bounds.unbiased(&c.comparison)) && wrong.cells.iter().any(|c| !bounds.covers(c)));
         // Draws are the same whenever they are made, and differ from one another.
         assert_eq!(draw_once(&markov, &trial, 7).unwrap(), draws[7]);
         assert_ne!(draws[6], draws[7]);
