@@ -306,12 +306,21 @@ fn scipy_fits_the_published_losses_alike() {
     .unzip();
     let scipy = [1.96291409, 6.85410678, 0.59383286, 0.99984755];
     // Eight decimals are printed; a search for the least sum of squares S knows its place to some √(u S) of it.
-    for (got, want) in power(&c, &ce, None).unwrap().into_iter().zip(scipy) {
+    let values = |y: &[f64], rising| {
+        let fit = power(&c, y, rising).unwrap();
+        assert_eq!(fit.bound, None);
+        fit.values.into_iter().chain([fit.r_squared])
+    };
+    for (got, want) in values(&ce, None).zip(scipy) {
         assert!((got - want).abs() < 1e-6 * want, "{got} {want}");
     }
     // A quantity that rises to a limit is the same law of what is missing of a larger number.
     let rising: Vec<f64> = ce.iter().map(|y| 10.0 - y).collect();
-    for (got, want) in power(&c, &rising, Some(50.0)).unwrap().into_iter().zip([10.0 - scipy[0], -scipy[1], scipy[2], scipy[3]]) {
+    for (got, want) in values(&rising, Some(50.0)).zip([10.0 - scipy[0], -scipy[1], scipy[2], scipy[3]]) {
         assert!((got - want).abs() < 1e-6 * want.abs(), "{got} {want}");
     }
+    // What does not vary has no law, and what falls faster than any has its exponent at the bound.
+    assert!(power(&c, &[7.0; 10], None).unwrap_err().contains("the same"));
+    let sudden: Vec<f64> = c.iter().map(|&c| if c == 8.0 { 3.0 } else { 2.0 }).collect();
+    assert_eq!(power(&c, &sudden, None).unwrap().bound, Some(3.0));
 }

@@ -7,6 +7,7 @@ use super::{ascending, say, say_json};
 use crate::error::{Error, Result};
 use crate::estimate::{Estimator, Resampling};
 use crate::files;
+use crate::report::as_text;
 use crate::report::calibration::Calibration;
 use crate::source::Known;
 use crate::source::calibration::{Calibrated, Drawn, Trial, compare, draw_once};
@@ -106,7 +107,7 @@ pub fn run(args: &CalibrateArgs) -> Result<()> {
     if args.json {
         return say_json(&found);
     }
-    say(&found.table())?;
+    say(&as_text(&found.blocks()))?;
     if args.quiet { Ok(()) } else { say(&format!("{}: result.json, result.csv, figure.png, figure.svg", args.out.display())) }
 }
 

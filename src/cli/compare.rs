@@ -3,6 +3,7 @@
 use super::run_log::RunLog;
 use super::{say, say_json};
 use crate::error::{Error, Result};
+use crate::report::as_text;
 use crate::report::compare::{Steps, compare};
 use clap::Args;
 use serde::Serialize;
@@ -48,9 +49,9 @@ pub fn run(args: &CompareArgs) -> Result<()> {
     let compared = compare(&args.folders, args.baseline.as_deref(), args.bins)?;
     if args.by_step {
         let steps = Steps::new(compared, &args.steps)?;
-        return args.give(&log, &steps, "steps", |folder| steps.write(folder), || steps.table());
+        return args.give(&log, &steps, "steps", |folder| steps.write(folder), || as_text(&steps.blocks()));
     }
-    args.give(&log, &compared, "compare", |folder| compared.write(folder), || compared.table())
+    args.give(&log, &compared, "compare", |folder| compared.write(folder), || as_text(&compared.blocks()))
 }
 
 impl CompareArgs {

@@ -5,6 +5,7 @@ use super::{ascending, say, say_json};
 use crate::error::{Error, Result};
 use crate::estimate::Estimator;
 use crate::model::{StoredState, history};
+use crate::report::as_text;
 use crate::report::condition::{Choice, condition};
 use clap::Args;
 use serde_json::json;
@@ -77,7 +78,7 @@ pub fn run(args: &ConditionArgs) -> Result<()> {
     if args.json {
         return say_json(&report);
     }
-    say(&report.table())?;
+    say(&as_text(&report.blocks()))?;
     match out {
         Some(out) if report.laws.is_empty() => say(&format!("{}: condition.json, condition.csv", out.display())),
         Some(out) => say(&format!("{}: condition.json, condition.csv, condition.png, condition.svg", out.display())),

@@ -13,7 +13,7 @@ use crate::context::{Chosen, Design, Options, Plan, Project, Samples, Selection,
 use crate::engine::{Sampler, Scorer, WAVE_ROWS};
 use crate::error::{Error, Result};
 use crate::measure::{Done, ModelIdentity, Pace};
-use crate::report::ContextReport;
+use crate::report::{ContextReport, as_text};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::path::PathBuf;
@@ -164,7 +164,7 @@ pub fn run(args: &ContextArgs) -> Result<()> {
     if args.json {
         return say_json(&report);
     }
-    say(&report.table())?;
+    say(&as_text(&report.blocks()))?;
     if args.quiet { Ok(()) } else { say(&format!("{}: result.json, result.csv, spectra.csv, figure.png, figure.svg", project.folder().display())) }
 }
 

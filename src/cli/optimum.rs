@@ -1,11 +1,13 @@
 //! `hilberg optimum`: the best context length by the size of the data, from the results of `hilberg context`.
 
+use super::run_log::RunLog;
 use super::{say, say_json};
 use crate::context::{Curve, growth};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::report::{ContextReport, OptimumReport};
+use crate::report::{ContextReport, OptimumReport, as_text};
 use clap::Args;
+use serde_json::json;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -31,7 +33,7 @@ pub struct OptimumArgs {
     /// Output folders of `hilberg context`, each with the number of tokens that its model was trained on
     #[arg(required = true, value_name = "DIR=TOKENS")]
     models: Vec<Trained>,
-    /// Folder for optimum.json and the figure [default: they are printed only]
+    /// Folder for optimum.json, optimum.csv, optimum.png and optimum.svg [default: they are printed only]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Print JSON instead of a table
@@ -44,6 +46,7 @@ pub struct OptimumArgs {
 /// # Errors
 /// Folders without results, or of measurements whose losses do not compare.
 pub fn run(args: &OptimumArgs) -> Result<()> {
+    let log = RunLog::begin();
     let mut reports: Vec<ContextReport> = Vec::new();
     for m in &args.models {
         let file = m.folder.join("result.json");
@@ -64,6 +67,11 @@ pub fn run(args: &OptimumArgs) -> Result<()> {
     let report = OptimumReport { growth: growth(&curves, level)?, curves };
     if let Some(out) = &args.out {
         report.write(out)?;
+        log.write(out, true, json!({ "context": args.models.iter().map(|m| &m.folder).collect::<Vec<_>>() }))?;
     }
-    if args.json { say_json(&report.growth) } else { say(&report.table()) }
+    if args.json {
+        return say_json(&report.growth);
+    }
+    say(&as_text(&report.blocks()))?;
+    args.out.as_ref().map_or(Ok(()), |out| say(&format!("{}: optimum.json, optimum.csv, optimum.png, optimum.svg", out.display())))
 }

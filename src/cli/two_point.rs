@@ -11,7 +11,7 @@ use crate::corpus::{Corpus, Room, Survey, SymbolUnit, Tokenizer};
 use crate::error::{Error, OneLine, Result};
 use crate::estimate::{Marginals, PairCounts, TwoPoint, TwoPointOptions, shuffled};
 use crate::pairs::{Folder, Limits, PairCounter, Plan};
-use crate::report::TwoPointReport;
+use crate::report::{TwoPointReport, as_text};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::path::PathBuf;
@@ -149,7 +149,7 @@ impl TwoPointArgs {
         if self.json {
             return say_json(&report);
         }
-        say(&report.table())?;
+        say(&as_text(&report.blocks()))?;
         match &folder {
             Some(folder) if !self.quiet => say(&format!("{}: result.json, result.csv, figure.png, figure.svg", folder.path().display())),
             _ => Ok(()),

@@ -22,6 +22,9 @@ pub struct Power {
     pub factor: Estimate,
     /// γ.
     pub exponent: Estimate,
+    /// The bound of its range that γ sits at: the points then tell of no such law.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub bound: Option<f64>,
     /// Share of the variance over c that it explains.
     pub r_squared: f64,
     /// The same by generalised least squares, where there are documents enough for a covariance.
@@ -41,16 +44,31 @@ pub struct NoPower {
     pub why: String,
 }
 
-/// C0, C, γ and R² by least squares; of a `rising` quantity below `top`, of what is missing of that.
+/// C0 + C c^−γ by least squares.
+#[derive(Clone, Copy, Debug)]
+pub struct Fitted {
+    /// C0, C, γ.
+    pub values: [f64; 3],
+    /// The bound that γ sits at.
+    pub bound: Option<f64>,
+    /// R².
+    pub r_squared: f64,
+}
+
+/// The law of y by least squares; of a `rising` quantity below `top`, of what is missing of that.
 ///
 /// # Errors
-/// A sentence: too few points; points that do not go so.
-pub fn power(x: &[f64], y: &[f64], rising: Option<f64>) -> Result<[f64; 4], String> {
+/// A sentence: too few points; points that are all the same, or do not go so.
+pub fn power(x: &[f64], y: &[f64], rising: Option<f64>) -> Result<Fitted, String> {
+    if y.iter().all(|v| v == &y[0]) {
+        return Err("it is the same at every c".into());
+    }
     let turned: Vec<f64> = y.iter().map(|y| rising.map_or(*y, |top| top - y)).collect();
     let fit = Curve::measured(x, &turned, None, Resampling { resamples: 0, ..Resampling::default() })?.fit(Law::Context)?;
     let of = |name: &str| fit.parameter(name).map_or(f64::NAN, |p| p.quantity.value);
     let (limit, factor) = (of("C0"), of("C"));
-    Ok([rising.map_or(limit, |top| top - limit), rising.map_or(factor, |_| -factor), of("γ"), fit.r_squared])
+    let values = [rising.map_or(limit, |top| top - limit), rising.map_or(factor, |_| -factor), of("γ")];
+    Ok(Fitted { values, bound: fit.parameter("γ").and_then(|p| p.bound), r_squared: fit.r_squared })
 }
 
 /// The law of values and of those without each fold, `left[fold][context]`; `smooth` stands for the values where errors are computed.
@@ -68,10 +86,12 @@ pub(super) fn of(
 ) -> Result<Power, NoPower> {
     let rising = (y.last() > y.first()).then_some(top);
     let all = power(x, y, rising).map_err(|why| NoPower { of: of.into(), at, why })?;
-    let base = power(x, smooth, rising).unwrap_or([f64::NAN; 4]);
-    let left: Vec<[f64; 4]> = left.iter().map(|y| power(x, y, rising).unwrap_or([f64::NAN; 4])).collect();
-    let estimate = |i: usize| jackknife.around(all[i], base[i], &left.iter().map(|l| l[i]).collect::<Vec<_>>());
-    Ok(Power { of: of.into(), at, limit: estimate(0), factor: estimate(1), exponent: estimate(2), r_squared: all[3], generalised: None })
+    let values = |y: &[f64]| power(x, y, rising).map_or([f64::NAN; 3], |f| f.values);
+    let base = values(smooth);
+    let left: Vec<[f64; 3]> = left.iter().map(|y| values(y)).collect();
+    let estimate = |i: usize| jackknife.around(all.values[i], base[i], &left.iter().map(|l| l[i]).collect::<Vec<_>>());
+    let [limit, factor, exponent] = [0, 1, 2].map(estimate);
+    Ok(Power { of: of.into(), at, limit, factor, exponent, bound: all.bound, r_squared: all.r_squared, generalised: None })
 }
 
 /// The law of resampled losses under their covariance.

@@ -21,6 +21,17 @@ pub enum Place {
     Last,
 }
 
+impl Place {
+    /// As files spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Place::First => "first",
+            Place::Inside => "inside",
+            Place::Last => "last",
+        }
+    }
+}
+
 /// A curve of one model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Curve {

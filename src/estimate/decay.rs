@@ -6,10 +6,10 @@
 
 use super::errors::Interval;
 use super::special::student_quantile;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A fitted number with its jackknife error.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fitted {
     /// The fit to the estimates themselves.
     pub value: f64,
@@ -20,7 +20,7 @@ pub struct Fitted {
 }
 
 /// A straight line through ln I_d against ln d by ordinary least squares, all points alike and without a residual bias.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StraightLine {
     /// α.
     pub exponent: f64,
@@ -29,7 +29,7 @@ pub struct StraightLine {
 }
 
 /// The fit of one estimator.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Decay {
     /// α.
     pub exponent: Fitted,

@@ -11,10 +11,10 @@ use super::jackknife::Estimate;
 use super::power::PowerLaw;
 use super::{Estimator, NgramEntropies, Options, Pairing, Sums};
 use crate::error::{Error, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Bins of t = 1 … length: (after, up to], in tokens, or bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bin {
     /// The last place before it.
     pub after: u32,
@@ -23,7 +23,7 @@ pub struct Bin {
 }
 
 /// Information by one estimator at (ℓ, r).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Information {
     /// By which estimator.
     pub estimator: Estimator,
@@ -37,7 +37,7 @@ pub struct Information {
 }
 
 /// An exponent β, or a difference of two.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Exponent {
     /// Of which estimator.
     pub estimator: Estimator,
@@ -48,7 +48,7 @@ pub struct Exponent {
 }
 
 /// One model, or one model less another.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
     /// Mean loss in each bin, in nats a token, or a byte.
     pub loss: Vec<Estimate>,
@@ -61,7 +61,7 @@ pub struct Profile {
 }
 
 /// Models on the same groups.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Paired {
     /// The bins of t.
     pub bins: Vec<Bin>,

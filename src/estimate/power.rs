@@ -14,7 +14,7 @@ use super::errors::Resamples;
 use super::fit::{Fit, LawDraws, Quantity, Unfitted, line};
 use super::{Estimator, NgramEntropies, Options, Sums};
 use crate::error::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// ln ℓ* above this stands for a law that is never above the bound.
 const NEVER: f64 = 690.0;
@@ -39,7 +39,7 @@ pub trait Size {
 }
 
 /// Whether an exponent is above another that is known by its interval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outpaces {
     /// It is above the interval's upper end.
@@ -51,7 +51,7 @@ pub enum Outpaces {
 }
 
 /// Where a bound falls under a law.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Behind {
     /// ℓ*, at least 1; `None` where the law never comes to lie above the bound.
     pub length: Option<f64>,

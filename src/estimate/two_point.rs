@@ -53,7 +53,7 @@ pub struct TwoPointOptions {
 }
 
 /// What one estimator says at one distance, in nats.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TwoPointValue {
     /// The entropies' estimator.
     pub estimator: EntropyEstimator,
@@ -73,7 +73,7 @@ pub struct TwoPointValue {
 }
 
 /// What is known at one distance.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TwoPointAt {
     /// d.
     pub distance: u64,
@@ -86,7 +86,7 @@ pub struct TwoPointAt {
 }
 
 /// The law of one estimator.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TwoPointLaw {
     /// The entropies' estimator.
     pub estimator: EntropyEstimator,
@@ -99,7 +99,7 @@ pub struct TwoPointLaw {
 }
 
 /// Everything that follows from counts of pairs.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TwoPoint {
     /// Whose entropy stands for that of a single token.
     pub marginals: Marginals,

@@ -20,16 +20,17 @@ mod tests;
 
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::OpenOptions;
 use super::config::Config;
 use super::families;
 use super::spec::{Mixer, ModelSpec};
 use crate::error::Result;
+use std::borrow::Cow;
 
 /// How a part grows with the number of tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Growth {
     /// It does not.
@@ -41,10 +42,10 @@ pub enum Growth {
 }
 
 /// What layers of one kind keep.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// Their kind: `attention`, `Mamba-2 scan`.
-    pub what: &'static str,
+    pub what: Cow<'static, str>,
     /// How many of them there are.
     pub layers: u64,
     /// Numbers that each keeps of a token, or in all where they are fixed.
@@ -54,7 +55,7 @@ pub struct Part {
 }
 
 /// The history state of a model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryState {
     /// `model_type`.
     pub family: String,
@@ -65,7 +66,7 @@ pub struct HistoryState {
 impl Part {
     /// One layer.
     fn layer(what: &'static str, numbers: usize, growth: Growth) -> Self {
-        Part { what, layers: 1, numbers: numbers as u64, growth }
+        Part { what: what.into(), layers: 1, numbers: numbers as u64, growth }
     }
 
     /// A layer of attention whose keys and values are of one width.
@@ -102,7 +103,7 @@ impl HistoryState {
     fn new(family: &str, layers: impl IntoIterator<Item = Part>) -> Self {
         let mut parts: Vec<Part> = Vec::new();
         for layer in layers {
-            match parts.iter_mut().find(|p| (p.what, p.numbers, p.growth) == (layer.what, layer.numbers, layer.growth)) {
+            match parts.iter_mut().find(|p| (&p.what, p.numbers, p.growth) == (&layer.what, layer.numbers, layer.growth)) {
                 Some(p) => p.layers += layer.layers,
                 None => parts.push(layer),
             }
@@ -161,7 +162,7 @@ impl HistoryState {
 }
 
 /// A history state with how its numbers are stored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredState {
     /// The numbers.
     #[serde(flatten)]

@@ -1,14 +1,15 @@
 //! What a calibration found: a table and a figure by source, rows of CSV.
 
+use super::Block;
 use super::figure::measured::{look, name};
 use super::figure::{Axis, Look, Panel, Plot, Point, Scale, Series};
 use super::results::{field, optional};
 use crate::source::calibration::{Bounds, Calibrated, CellResult, Comparison};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
 /// Everything that calibrations found, as `result.json` holds it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Calibration {
     /// Simultaneous over all sources.
     pub bounds: Bounds,
@@ -29,44 +30,44 @@ impl Calibration {
         Calibration { bounds, biased, uncovered, sources }
     }
 
-    /// For reading.
-    pub fn table(&self) -> String {
-        let mut out = String::new();
+    /// By source the estimates, exponents and judgements, and what all checks together say.
+    pub fn blocks(&self) -> Vec<Block> {
+        let mut out = Vec::new();
         for s in &self.sources {
-            let _ = writeln!(out, "{}: {}\n", s.source, drawn(s));
-            let _ = writeln!(out, "  {:>33} {:>3} {:>6} {:>11} {:>20} {:>7} {:>14}", "", "r", "ℓ", "expected", "mean − expected", "z", "covered");
+            out.push(Block::Heading(format!("{}: {}", s.source, drawn(s))));
+            let mut rows = vec![["", "r", "ℓ", "expected", "mean − expected", "z", "covered"].map(String::from).to_vec()];
             for c in &s.cells {
-                let marks = [star(self.bounds.unbiased(&c.comparison)), if c.saturated { 's' } else { star(self.bounds.covers(c)) }];
-                row(&mut out, name(c.estimator), c.ratio, &c.split.to_string(), &c.comparison, marks);
+                let coverage = if c.saturated { " s" } else { star(self.bounds.covers(c)) };
+                let marks = [star(self.bounds.unbiased(&c.comparison)), coverage];
+                rows.push(row([name(c.estimator).into(), c.ratio.to_string(), c.split.to_string()], &c.comparison, marks));
             }
-            for e in &s.exponents {
-                row(&mut out, &format!("β of {}", name(e.estimator)), e.ratio, "", &e.comparison, [' '; 2]);
+            out.push(Block::table("estimates and what they expect, in nats", rows));
+            let lines = s.exponents.iter().map(|e| (name(e.estimator).to_string(), e.ratio, &e.comparison));
+            let by_laws = s.laws.iter().filter_map(|l| Some((format!("{}, by laws", name(l.estimator)), l.ratio, l.exponent.as_ref()?)));
+            let mut rows = vec![["", "r", "expected", "mean − expected", "z", "covered"].map(String::from).to_vec()];
+            rows.extend(lines.chain(by_laws).map(|(name, ratio, c)| row([name, ratio.to_string()], c, [""; 2])));
+            if rows.len() > 1 {
+                out.push(Block::table("β of a power law, and of the same fit to what is expected", rows));
             }
-            for l in &s.laws {
-                if let Some(c) = &l.exponent {
-                    row(&mut out, &format!("β of {}, by laws", name(l.estimator)), l.ratio, "", c, [' '; 2]);
-                }
+            let mut rows = vec![["", "r", "power", "logarithm", "saturating", "none"].map(String::from).to_vec()];
+            rows.extend(s.laws.iter().map(|l| {
+                let counts = [l.ratio, l.power, l.logarithm, l.saturating, l.none].map(|n| n.to_string());
+                std::iter::once(name(l.estimator).to_string()).chain(counts).collect()
+            }));
+            if rows.len() > 1 {
+                out.push(Block::table("how the growth was judged, in draws", rows));
             }
-            if !s.laws.is_empty() {
-                let _ = writeln!(out, "\n  {:>33} {:>3} {:>7} {:>10} {:>11} {:>6}", "judged", "r", "power", "logarithm", "saturating", "none");
-            }
-            for l in &s.laws {
-                let name = name(l.estimator);
-                let _ = writeln!(out, "  {name:>33} {:>3} {:>7} {:>10} {:>11} {:>6}", l.ratio, l.power, l.logarithm, l.saturating, l.none);
-            }
-            out.push('\n');
         }
         let Bounds { checks, level } = self.bounds;
         let draws = self.sources.iter().map(|s| s.cells.iter().map(|c| c.comparison.intervals).max().unwrap_or(0)).max().unwrap_or(0);
         let (z, (fewest, most)) = (self.bounds.most_z(draws), self.bounds.band(draws));
-        let _ = writeln!(
-            out,
-            "{checks} checks of estimates, at 99% together: |z| at most {z:.2}, and {fewest} to {most} of {draws} intervals of {:.0}% hold what is expected.",
-            100.0 * level
-        );
-        let _ = write!(out, "Outside (marked *): {} means, {} coverages. ", self.biased, self.uncovered);
-        let _ = write!(out, "Exponents are compared with the same fit to the expectations, and are not among the checks. ");
-        let _ = write!(out, "~: known too roughly to judge coverage by; s: saturated, no interval is quoted there.");
+        let percent = 100.0 * level;
+        out.push(Block::Line(format!(
+            "{checks} checks of estimates, at 99% together: |z| at most {z:.2}, and {fewest} to {most} of {draws} intervals of {percent:.0}% hold what is expected"
+        )));
+        out.push(Block::Remark(format!("outside (marked *): {} means, {} coverages", self.biased, self.uncovered)));
+        out.push(Block::Remark("exponents are not among the checks".into()));
+        out.push(Block::Remark("~: known too roughly to judge coverage by; s: saturated, no interval is quoted there".into()));
         out
     }
 
@@ -139,17 +140,17 @@ impl Calibration {
     }
 }
 
-fn star(fine: bool) -> char {
-    if fine { ' ' } else { '*' }
+fn star(fine: bool) -> &'static str {
+    if fine { "" } else { " *" }
 }
 
-/// A row of the table; `marks` stand behind z and behind the coverage.
-fn row(out: &mut String, name: &str, ratio: u32, split: &str, c: &Comparison, marks: [char; 2]) {
+/// A row of a table; `marks` stand behind z and behind the coverage.
+fn row<const N: usize>(of: [String; N], c: &Comparison, marks: [&str; 2]) -> Vec<String> {
     let error = c.deviation / f64::from(c.draws).sqrt();
     let bias = format!("{:+.4} ± {error:.4}", c.mean - c.expected.value);
     let covered = c.covered.map_or_else(|| "~".to_string(), |n| format!("{n} of {}", c.intervals));
-    let (expected, z, [of_mean, of_coverage]) = (c.expected.value, c.z, marks);
-    let _ = writeln!(out, "  {name:>33} {ratio:>3} {split:>6} {expected:>11.4} {bias:>20} {z:>6.2}{of_mean} {covered:>13}{of_coverage}");
+    let (expected, z) = (format!("{:.4}", c.expected.value), format!("{:.2}", c.z));
+    of.into_iter().chain([expected, bias, z + marks[0], covered + marks[1]]).collect()
 }
 
 fn drawn(s: &Calibrated) -> String {

@@ -1,8 +1,10 @@
 //! What a measurement of context lengths shows: `result.json`, tables, and figures.
 
+use super::Block;
 use super::figure::{Axis, Look, Panel, Plot, Point as Mark, Scale, Series};
+use super::laws::at_bound;
 use super::results::optional;
-use super::table::{aligned, plus_minus, significant, with_interval};
+use super::table::{plus_minus, significant, with_interval};
 use crate::context::{Analysis, Curve, Design, Line, Plan, Point, Power, Samples};
 use crate::corpus::Fingerprint;
 use crate::error::Result;
@@ -97,85 +99,93 @@ impl ContextReport {
         out
     }
 
-    /// Tables for a terminal.
-    pub fn table(&self) -> String {
+    /// Loss, dimensions and entropies by c, their laws and lines.
+    pub fn blocks(&self) -> Vec<Block> {
         let a = &self.analysis;
         let (samples, documents) = a.points.first().map_or((0, 0), |p| (p.samples, p.documents));
         let form = match self.design.samples {
             Samples::Last => "the last c tokens of each",
             Samples::Positions => "the first c tokens of each, by positions of one pass",
         };
-        let level = a.options.resampling.level * 100.0;
-        let mut out =
-            format!("{}: {documents} documents, {samples} chunks of {} tokens, {form}; states of {} numbers\n", self.model, self.design.length, a.width);
+        let (model, length, width) = (&self.model, self.design.length, a.width);
+        let mut out = vec![Block::Line(format!("{model}: {documents} documents, {samples} chunks of {length} tokens, {form}; states of {width} numbers"))];
         if documents < 10 {
-            let _ = writeln!(out, "  too few documents ({documents}) for errors to be trusted");
+            out.push(Block::Remark(format!("too few documents ({documents}) for errors to be trusted")));
         }
-        if samples < 10 * a.width {
-            let _ = writeln!(
-                out,
-                "  {samples} samples of {} numbers: small eigenvalues come out too small, and with them dimensions and entropies; both grow with --chunks",
-                a.width
-            );
+        if samples < 10 * width {
+            out.push(Block::Remark(format!(
+                "{samples} samples of {width} numbers: small eigenvalues come out too small, and with them dimensions and entropies; both grow with --chunks"
+            )));
         }
-        let cell = |e: &Estimate| plus_minus(e.value, e.se);
-        let _ = writeln!(
-            out,
-            "\n  by context length c: loss in nats, dimension ID at τ = {}; ± standard errors, {} folds of documents left out in turn",
-            list(a.options.thresholds.iter().map(|t| t.to_string())),
-            a.folds.len()
-        );
+        out.push(self.by_context());
+        out.extend(self.entropies());
+        out.extend(self.laws());
+        out
+    }
+
+    fn by_context(&self) -> Block {
+        let a = &self.analysis;
         let mut rows = vec![["c".to_string(), "CE".into()].into_iter().chain(a.options.thresholds.iter().map(|t| format!("ID {t}"))).collect::<Vec<_>>()];
         rows.extend(a.points.iter().map(|p| {
             // A count has no decimals.
             let count = |e: &Estimate| e.se.map_or(format!("{}", e.value), |se| format!("{} ± {}", e.value, significant(se, 2)));
             [p.context.to_string(), cell(&p.loss)].into_iter().chain(p.dimensions.iter().map(|d| count(&d.estimate))).collect()
         }));
-        out += &aligned(&rows);
+        let thresholds = list(a.options.thresholds.iter().map(|t| t.to_string()));
+        let folds = a.folds.len();
+        Block::table(
+            format!("by context length c: loss in nats, dimension ID at τ = {thresholds}; ± standard errors, {folds} folds of documents left out in turn"),
+            rows,
+        )
+    }
+
+    fn entropies(&self) -> Option<Block> {
+        let a = &self.analysis;
         let leading: Vec<f64> = a.points.first().map_or(Vec::new(), |p| p.entropies.iter().map(|e| e.at).collect());
         let kernel = a.points.iter().any(|p| p.kernel.is_some());
-        if !leading.is_empty() || kernel {
-            let _ = writeln!(
-                out,
-                "\n  entropy of the leading N eigenvalues, Σ ln(λ_i/λ_1){}",
-                if kernel { ", and by a Gaussian kernel of width σ, in nats" } else { ", in nats" }
-            );
-            let mut head: Vec<String> = std::iter::once("c".into()).chain(leading.iter().map(|n| format!("S {n}"))).collect();
-            if kernel {
-                head.extend(["kernel".into(), "σ".into()]);
-            }
-            let mut rows = vec![head];
-            rows.extend(a.points.iter().map(|p| {
-                let kernel = p.kernel.iter().flat_map(|k| [cell(&k.entropy), significant(k.sigma, 4)]);
-                std::iter::once(p.context.to_string()).chain(p.entropies.iter().map(|e| cell(&e.estimate))).chain(kernel).collect()
-            }));
-            out += &aligned(&rows);
+        if leading.is_empty() && !kernel {
+            return None;
         }
+        let mut head: Vec<String> = std::iter::once("c".into()).chain(leading.iter().map(|n| format!("S {n}"))).collect();
+        if kernel {
+            head.extend(["kernel".into(), "σ".into()]);
+        }
+        let mut rows = vec![head];
+        rows.extend(a.points.iter().map(|p| {
+            let kernel = p.kernel.iter().flat_map(|k| [cell(&k.entropy), significant(k.sigma, 4)]);
+            std::iter::once(p.context.to_string()).chain(p.entropies.iter().map(|e| cell(&e.estimate))).chain(kernel).collect()
+        }));
+        let by_kernel = if kernel { ", and by a Gaussian kernel of width σ, in nats" } else { ", in nats" };
+        Some(Block::table(format!("entropy of the leading N eigenvalues, Σ ln(λ_i/λ_1){by_kernel}"), rows))
+    }
+
+    fn laws(&self) -> Vec<Block> {
+        let a = &self.analysis;
+        let level = a.options.resampling.level * 100.0;
+        let mut out = Vec::new();
         if !a.laws.is_empty() {
-            let _ = writeln!(out, "\n  C0 + C c^−γ, least squares, {level}% intervals");
             let mut rows = vec![["", "C0", "C", "γ", "R²"].map(String::from).to_vec()];
             for l in &a.laws {
-                rows.push(vec![lawful(&l.of, l.at), interval(&l.limit), interval(&l.factor), interval(&l.exponent), format!("{:.4}", l.r_squared)]);
+                let exponent = interval(&l.exponent) + at_bound(l.bound);
+                rows.push(vec![lawful(&l.of, l.at), interval(&l.limit), interval(&l.factor), exponent, format!("{:.4}", l.r_squared)]);
                 if let Some(g) = &l.generalised {
-                    let of = |name: &str| g.parameter(name).map_or(String::new(), |p| with_interval(&p.quantity));
+                    let of = |name: &str| g.parameter(name).map_or(String::new(), |p| with_interval(&p.quantity) + at_bound(p.bound));
                     rows.push(vec!["CE, by its covariance".into(), of("C0"), of("C"), of("γ"), format!("{:.4}", g.r_squared)]);
                 }
             }
-            out += &aligned(&rows);
+            out.push(Block::table(format!("C0 + C c^−γ, least squares, {level}% intervals"), rows));
         }
         if a.points.len() < 4 {
-            let _ = writeln!(out, "  no laws: they take four context lengths");
+            out.push(Block::Remark("no laws: they take four context lengths".into()));
         }
-        for w in a.without.iter().filter(|_| a.points.len() >= 4) {
-            let _ = writeln!(out, "  no law for {}: {}", lawful(&w.of, w.at), w.why);
-        }
+        let without = a.without.iter().filter(|_| a.points.len() >= 4);
+        out.extend(without.map(|w| Block::Remark(format!("no law for {}: {}", lawful(&w.of, w.at), w.why))));
         if !a.lines.is_empty() {
-            let _ = writeln!(out, "\n  CE = intercept + slope · x over all c, least squares, {level}% intervals");
             let mut rows = vec![["x", "slope", "intercept", "r", "R²"].map(String::from).to_vec()];
             rows.extend(
                 a.lines.iter().map(|l| vec![named(l), interval(&l.slope), interval(&l.intercept), format!("{:.4}", l.r), format!("{:.4}", l.r_squared)]),
             );
-            out += &aligned(&rows);
+            out.push(Block::table(format!("CE = intercept + slope · x over all c, least squares, {level}% intervals"), rows));
         }
         out
     }
@@ -283,6 +293,10 @@ fn interval(e: &Estimate) -> String {
         }
         _ => significant(e.value, 4),
     }
+}
+
+fn cell(e: &Estimate) -> String {
+    plus_minus(e.value, e.se)
 }
 
 fn list(all: impl Iterator<Item = String>) -> String {

@@ -128,12 +128,14 @@ pub(super) fn over_freedom(f: &LawFit) -> String {
     format!("{:.2}", f.chi_squared / f.freedom.max(1) as f64)
 }
 
+/// What is said behind a parameter that ends at a bound.
+pub(super) fn at_bound(bound: Option<f64>) -> &'static str {
+    if bound.is_some() { " (at its bound)" } else { "" }
+}
+
 /// `β = 0.72 [0.70, 0.75], A = …`, and which of them are at a bound.
 pub(super) fn parameters(f: &LawFit) -> String {
-    let one = |p: &Parameter| {
-        let bound = if p.bound.is_some() { " (at its bound)" } else { "" };
-        format!("{} = {}{bound}", p.name, with_interval(&p.quantity))
-    };
+    let one = |p: &Parameter| format!("{} = {}{}", p.name, with_interval(&p.quantity), at_bound(p.bound));
     f.parameters.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 

@@ -1,6 +1,7 @@
 //! What a person looks at: tables, figures, and the files that hold results.
 
 mod amounts;
+mod blocks;
 mod bracket;
 pub mod calibration;
 pub mod compare;
@@ -17,6 +18,7 @@ mod table;
 mod two_point;
 
 pub use amounts::{bytes, grouped};
+pub use blocks::{Block, as_text};
 pub use context::ContextReport;
 pub use laws::comparison;
 pub use optimum::OptimumReport;

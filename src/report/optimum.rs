@@ -1,7 +1,9 @@
 //! The best context length by the size of the data: a table and a figure.
 
+use super::Block;
 use super::figure::{Axis, Look, Panel, Plot, Point as Mark, Scale, Series};
-use super::table::{aligned, significant};
+use super::results::{field, optional};
+use super::table::significant;
 use crate::context::{Curve, Growth, Place};
 use crate::error::{Error, Result};
 use crate::files;
@@ -18,43 +20,30 @@ pub struct OptimumReport {
 }
 
 impl OptimumReport {
-    /// Writes `optimum.json`, `figure.svg` and `figure.png` into a folder, which is made where there is none.
+    /// Writes `optimum.json`, `optimum.csv`, `optimum.png` and `optimum.svg` into a folder, which is made where there is none.
     ///
     /// # Errors
     /// What the system refuses.
     pub fn write(&self, folder: &Path) -> Result<()> {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         files::write_json(&folder.join("optimum.json"), &self.growth)?;
-        self.plot().write(folder, "figure")
+        files::write_bytes(&folder.join("optimum.csv"), self.csv().as_bytes())?;
+        self.plot().write(folder, "optimum")
     }
 
-    /// For a terminal.
-    pub fn table(&self) -> String {
-        let mut rows = vec![["model", "trained on", "best c", "interval", "least at", "CE (nats)"].map(String::from).to_vec()];
+    /// A row a model.
+    pub fn csv(&self) -> String {
+        let mut out = String::from("model,tokens,place,best,se,lo,hi,measured,loss\n");
         for o in &self.growth.optima {
-            let (best, interval) = match (o.place, o.context.lo, o.context.hi) {
-                (Place::First, ..) => (format!("≤ {}", o.measured), String::new()),
-                (Place::Last, ..) => (format!("≥ {}", o.measured), String::new()),
-                (Place::Inside, Some(lo), Some(hi)) => (significant(o.context.value, 3), format!("{} … {}", significant(lo, 3), significant(hi, 3))),
-                (Place::Inside, ..) => (significant(o.context.value, 3), String::new()),
-            };
-            rows.push(vec![o.name.clone(), significant(o.size, 3), best, interval, o.measured.to_string(), format!("{:.4}", o.loss)]);
-        }
-        let mut out = aligned(&rows);
-        let bounded = self.growth.optima.iter().filter(|o| o.place != Place::Inside).count();
-        if bounded > 0 {
-            let _ = writeln!(out, "\n  of {bounded} the loss is least at an end of the curve: their best c lies there or beyond, and is not fitted");
-        }
-        match &self.growth.exponent {
-            Some(b) => {
-                let interval = b.lo.zip(b.hi).map_or(String::new(), |(lo, hi)| format!(" [{lo:.3}, {hi:.3}]"));
-                let _ = writeln!(out, "\n  c* = {} · D^b, b = {:.3}{interval}", significant(self.growth.factor.unwrap_or(f64::NAN), 3), b.value);
-            }
-            None => {
-                let _ = writeln!(out, "\n  no growth: that takes two models of different sizes whose loss is least inside their curve");
-            }
+            let (place, best, se, lo, hi) = (o.place.name(), o.context.value, optional(o.context.se), optional(o.context.lo), optional(o.context.hi));
+            let _ = writeln!(out, "{},{},{place},{best},{se},{lo},{hi},{},{}", field(&o.name), o.size, o.measured, o.loss);
         }
         out
+    }
+
+    /// Where they are least, in tables.
+    pub fn blocks(&self) -> Vec<Block> {
+        blocks(&self.growth)
     }
 
     fn plot(&self) -> Plot {
@@ -90,6 +79,34 @@ impl OptimumReport {
             series: vec![Series { label: "c*".into(), look: Look::nth(0), points, curve, band: Vec::new() }],
             notes: Vec::new(),
         };
-        Plot { panels: vec![loss, best], columns: 2, shared: false }
+        let none = best.series.iter().all(|s| s.points.is_empty());
+        Plot { panels: if none { vec![loss] } else { vec![loss, best] }, columns: 2, shared: false }
     }
+}
+
+/// Where losses are least, and how that grows, in tables.
+pub(super) fn blocks(growth: &Growth) -> Vec<Block> {
+    let mut rows = vec![["model", "trained on", "best c", "interval", "least at", "CE (nats)"].map(String::from).to_vec()];
+    for o in &growth.optima {
+        let (best, interval) = match (o.place, o.context.lo, o.context.hi) {
+            (Place::First, ..) => (format!("≤ {}", o.measured), String::new()),
+            (Place::Last, ..) => (format!("≥ {}", o.measured), String::new()),
+            (Place::Inside, Some(lo), Some(hi)) => (significant(o.context.value, 3), format!("{} … {}", significant(lo, 3), significant(hi, 3))),
+            (Place::Inside, ..) => (significant(o.context.value, 3), String::new()),
+        };
+        rows.push(vec![o.name.clone(), significant(o.size, 3), best, interval, o.measured.to_string(), format!("{:.4}", o.loss)]);
+    }
+    let mut out = vec![Block::table("context length c of least loss, by the tokens that a model was trained on", rows)];
+    let bounded = growth.optima.iter().filter(|o| o.place != Place::Inside).count();
+    if bounded > 0 {
+        out.push(Block::Remark(format!("of {bounded} the loss is least at an end of the curve: their best c lies there or beyond, and is not fitted")));
+    }
+    out.push(Block::Remark(match &growth.exponent {
+        Some(b) => {
+            let interval = b.lo.zip(b.hi).map_or(String::new(), |(lo, hi)| format!(" [{lo:.3}, {hi:.3}]"));
+            format!("c* = {} · D^b, b = {:.3}{interval}", significant(growth.factor.unwrap_or(f64::NAN), 3), b.value)
+        }
+        None => "no growth: that takes two models of different sizes whose loss is least inside their curve".into(),
+    }));
+    out
 }

@@ -1,18 +1,19 @@
-//! Two-point information for people and for programs: the table, `result.json`, `result.csv` and the figure.
+//! Two-point information for people and for programs: tables, `result.json`, `result.csv` and the figure.
 
+use super::Block;
 use super::figure::{Axis, Look, Panel, Plot, Point, Scale, Series};
 use super::results::optional;
-use super::table::{aligned, plus_minus, significant};
+use super::table::{plus_minus, significant};
 use crate::corpus::Fingerprint;
 use crate::error::Result;
 use crate::estimate::{EntropyEstimator, Fitted, Marginals, TwoPoint, TwoPointAt, TwoPointValue};
 use crate::files;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::path::Path;
 
 /// All results of a count, as `result.json` holds them.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TwoPointReport {
     /// What the texts are called: not part of the results.
     #[serde(skip)]
@@ -63,15 +64,16 @@ impl TwoPointReport {
         out
     }
 
-    /// Tables for a terminal: estimates by distance, what shows their bias, and laws.
-    pub fn table(&self) -> String {
+    /// Estimates by distance, what shows their bias, and laws.
+    pub fn blocks(&self) -> Vec<Block> {
         let r = &self.result;
-        let mut out = format!("{}: {} documents in {} folds, {} {}, {} different\n", self.name, r.documents, r.folds, r.tokens, self.unit, r.distinct_tokens);
+        let named = if self.name.is_empty() { String::new() } else { format!("{}: ", self.name) };
+        let (unit, documents) = (&self.unit, r.documents);
+        let mut out = vec![Block::Line(format!("{named}{documents} documents in {} folds, {} {unit}, {} different", r.folds, r.tokens, r.distinct_tokens))];
         let of = match r.marginals {
             Marginals::Pairs => "I_d = H(w_t) + H(w_t+d) − H(w_t, w_t+d)",
             Marginals::Singles => "I_d = 2 H(w) − H(w_t, w_t+d), as published",
         };
-        let _ = writeln!(out, "\n  {of} in nats ± standard error, d in {}", self.unit);
         let shuffled = r.points.iter().any(|p| p.values.iter().any(|v| v.shuffled.is_some()));
         let heads = ["d", "pairs", "different"].map(String::from).into_iter().chain(EntropyEstimator::ALL.map(|e| e.to_string()));
         let mut rows = vec![heads.chain(shuffled.then(|| format!("shuffled ({})", EntropyEstimator::ALL[SHOWN]))).collect::<Vec<_>>()];
@@ -80,29 +82,27 @@ impl TwoPointReport {
             let values = p.values.iter().map(|v| plus_minus(v.nats, v.se));
             rows.push(fixed.chain(values).chain(p.values[SHOWN].shuffled.map(|s| significant(s, 3))).collect());
         }
-        out += &aligned(&rows);
+        out.push(Block::table(format!("{of} in nats ± standard error, d in {unit}"), rows));
         if !r.growth.is_empty() {
-            let _ = writeln!(out, "\n  the same ({}) from the first documents alone: what falls with their number is bias", EntropyEstimator::ALL[SHOWN]);
             let heads = r.growth.iter().chain([&r.documents]).map(|n| format!("{n} documents"));
-            rows = vec![std::iter::once("d".to_string()).chain(heads).collect()];
+            let mut rows = vec![std::iter::once("d".to_string()).chain(heads).collect()];
             for p in &r.points {
                 let v = &p.values[SHOWN];
                 rows.push(std::iter::once(p.distance.to_string()).chain(v.growth.iter().chain([&v.nats]).map(|&x| significant(x, 4))).collect());
             }
-            out += &aligned(&rows);
+            out.push(Block::table(
+                format!("the same ({}) from the first documents alone: what falls with their number is bias", EntropyEstimator::ALL[SHOWN]),
+                rows,
+            ));
         }
-        out + &self.laws()
+        out.extend(self.laws());
+        out
     }
 
-    fn laws(&self) -> String {
+    fn laws(&self) -> Vec<Block> {
         let r = &self.result;
-        let mut out = String::new();
+        let mut out = Vec::new();
         if r.laws.iter().any(|l| l.law.is_some()) {
-            let _ = writeln!(
-                out,
-                "\n  I_d = A d^−α + c, 0 ≤ c < min I_d, weighted least squares, {}% intervals; beside it ln I_d against ln d, as published",
-                r.level * 100.0
-            );
             let mut rows = vec![["", "α", "A (nats)", "c (nats)", "d", "χ²/dof", "α of logarithms", "A (nats)"].map(String::from).to_vec()];
             for l in &r.laws {
                 let Some(law) = &l.law else { continue };
@@ -111,19 +111,13 @@ impl TwoPointReport {
                 let fitted = [law.exponent, law.amplitude, law.residual].map(|f| with_interval(&f));
                 rows.push(std::iter::once(l.estimator.to_string()).chain(fitted).chain([range, significant(law.misfit(), 2)]).chain(published).collect());
             }
-            out += &aligned(&rows);
+            let level = r.level * 100.0;
+            let caption = format!("I_d = A d^−α + c, 0 ≤ c < min I_d, weighted least squares, {level}% intervals; beside it ln I_d against ln d, as published");
+            out.push(Block::table(caption, rows));
         }
-        for l in &r.laws {
-            if let Some(why) = &l.unfitted {
-                let _ = writeln!(out, "  no law for {}: {why}", l.estimator);
-            }
-        }
-        if let Some(said) = self.misfit() {
-            let _ = writeln!(out, "  {said}");
-        }
-        if r.documents < FEW_DOCUMENTS {
-            let _ = writeln!(out, "  too few documents: errors from {} documents are not to be trusted", r.documents);
-        }
+        let unfitted = r.laws.iter().filter_map(|l| l.unfitted.as_ref().map(|why| format!("no law for {}: {why}", l.estimator)));
+        let few = (r.documents < FEW_DOCUMENTS).then(|| format!("too few documents: errors from {} documents are not to be trusted", r.documents));
+        out.extend(unfitted.chain(self.misfit()).chain(few).map(Block::Remark));
         out
     }
 

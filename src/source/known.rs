@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::estimate::{Cell, Contributions, Estimator, Group, Marginal, Member, NgramCorrection, NgramEntropies, NgramEntropy, Pairing, Sums};
 use crate::rng::Rng;
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Chunks of more tokens are not drawn for an expectation.
 pub const LONGEST_SAMPLED: u32 = 1 << 18;
@@ -26,7 +26,7 @@ const APART: u64 = 0x5a2f_3e90_c1d4_7b68;
 const BATCH: u64 = 16;
 
 /// A number that is known, in nats.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Expectation {
     /// The number.
     pub value: f64,

@@ -66,7 +66,9 @@ fn a_measurement_with_its_files_that_grows() {
 
     // The best context lengths of two such curves.
     let said = told(args!["optimum", format!("{}=2e6", at("whole").display()), format!("{}=4e6", at("whole").display()), "--out", at("best")]);
-    assert!(said.contains("trained on") && names(&at("best")) == ["figure.png", "figure.svg", "optimum.json"], "{said}");
+    assert!(said.contains("trained on") && names(&at("best")) == ["optimum.csv", "optimum.json", "optimum.png", "optimum.svg", "run.json"], "{said}");
+    let rows = fs::read_to_string(at("best/optimum.csv")).unwrap();
+    assert!(rows.starts_with("model,tokens,place,best,") && rows.lines().count() == 3 && rows.contains("books-llama,2000000,"), "{rows}");
     refused(args!["optimum", format!("{}=2e6", at("nowhere").display())], &["nowhere", "result.json"]);
 }
 

@@ -25,7 +25,7 @@ fn measured(folder: &Path) {
 /// The output folder of some other subcommand.
 fn other(folder: &Path, figure: &str) {
     fs::create_dir(folder).unwrap();
-    fs::write(folder.join("result.json"), serde_json::json!({"kind": "two-point", "unit": "bytes", "corpus": {"documents": 3}, "name": HOSTILE}).to_string())
+    fs::write(folder.join("result.json"), serde_json::json!({"kind": "counts", "unit": "bytes", "corpus": {"documents": 3}, "name": HOSTILE}).to_string())
         .unwrap();
     fs::write(folder.join("result.csv"), format!("d,nats,name\n1,0.25,\"{HOSTILE}\"\n2,1e-3,\"x,\"\"y\"\"\"\n")).unwrap();
     fs::write(folder.join("run.json"), serde_json::json!([{"command": ["hilberg", HOSTILE], "version": HOSTILE, "began_unix": 0}]).to_string()).unwrap();
@@ -118,23 +118,14 @@ fn one_page_of_measurements_and_others() {
     check_page(&html);
     // The three figures of the folders and that of both measurements together; estimates, brackets and laws; d; and what is needed to do it again.
     assert_eq!(html.matches("<svg").count(), 4);
-    let parts = [
-        "Figure 4.",
-        "at least (InfoNCE)",
-        "All measurements together",
-        "bits a byte",
-        "d &lt; 9",
-        "Two-point mutual information",
-        "0.25",
-        "XXH3-128",
-        "1970-01-01 00:00 UTC",
-    ];
+    let parts =
+        ["Figure 4.", "at least (InfoNCE)", "All measurements together", "bits a byte", "d &lt; 9", ">counts<", "0.25", "XXH3-128", "1970-01-01 00:00 UTC"];
     for part in parts {
         assert!(html.contains(part), "{part}");
     }
     let result: Value = serde_json::from_slice(&fs::read(at("a/result.json")).unwrap()).unwrap();
     let json: Value = serde_json::from_slice(&fs::read(at("r.json")).unwrap()).unwrap();
-    assert_eq!((&json["sections"][0]["result"], &json["sections"][2]["kind"]), (&result, &"two-point".into()));
+    assert_eq!((&json["sections"][0]["result"], &json["sections"][2]["kind"]), (&result, &"counts".into()));
     assert_eq!((json["sections"][0]["kind"].as_str(), json["overview"].as_array().unwrap().len()), (Some("measure"), 2));
     let model = &result["models"][0];
     assert!(html.contains(model["fingerprint"].as_str().unwrap()));
@@ -145,6 +136,43 @@ fn one_page_of_measurements_and_others() {
     // The same folders give the same bytes.
     report("again.html");
     assert!(fs::read(at("again.html")).unwrap() == html.as_bytes());
+}
+
+/// What a subcommand prints stands in the page, number for number; of results that are not what they are called, the rows.
+#[test]
+fn tables_are_those_that_were_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    measured(folder.path());
+    let (texts, llama) = (at("texts.jsonl"), folder.path().join(HOSTILE));
+    let both = args!["measure", "--quiet", "-m", llama, "-m", llama, texts, "--length", "32", "--splits", "4,8,16", "--out", at("both")];
+    told(both);
+    let printed = [
+        ("compare", told(args!["compare", at("both"), "--out", at("compare")])),
+        ("condition", told(args!["condition", llama, "--lengths", "4,16", "--out", at("condition")])),
+        ("two-point", told(args!["two-point", texts, "--unit", "bytes", "--distances", "1,2,3,4", "--quiet", "--out", at("two-point")])),
+        (
+            "calibrate",
+            told(args!["calibrate", "--sources", "markov", "--splits", "2,4,8", "--groups", "12", "--draws", "3", "--quiet", "--out", at("calibrate")]),
+        ),
+    ];
+    fs::create_dir(at("old")).unwrap();
+    fs::write(at("old/result.json"), r#"{"corpus": 1, "unit": "bytes", "growth": [], "points": []}"#).unwrap();
+    fs::write(at("old/result.csv"), "distance,nats\n1,0.125\n").unwrap();
+    let said = hilberg(args!["report", at("compare"), at("condition"), at("two-point"), at("calibrate"), at("old"), "--out", at("r.html")]);
+    assert!(said.status == Some(0) && said.err.contains("old/result.json: cannot be read as results of this version"), "{}", said.err);
+    let html = fs::read_to_string(at("r.html")).unwrap();
+    check_page(&html);
+    let plain = html.replace('−', "-");
+    assert!(html.contains("<td>0.12500</td>"));
+    for (what, text) in printed {
+        // Rows of tables are those that are indented by four; the last line tells of files.
+        let rows: Vec<&str> = text.lines().filter(|l| l.starts_with("    ")).collect();
+        assert!(rows.len() > 2, "{what}: {text}");
+        for cell in rows.iter().flat_map(|r| r.trim().split("   ")).map(str::trim).filter(|c| c.contains(|c: char| c.is_ascii_digit()) && !c.contains('<')) {
+            assert!(plain.contains(&format!(">{}<", cell.replace('−', "-"))), "{what}: {cell}");
+        }
+    }
 }
 
 #[test]

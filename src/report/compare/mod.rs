@@ -6,18 +6,18 @@ mod table;
 
 pub use steps::{Steps, step_of};
 
-use super::records;
+use super::{Block, records};
 use crate::corpus::Unit;
 use crate::error::{Error, Result};
 use crate::estimate::{Bin, Paired, Profile, Sums, compare as paired};
 use crate::files;
 use crate::forest::TokenId;
 use crate::measure::{Project, Recorded};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// One model.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Model {
     /// As in its record; with the folder where two records have the same name.
     pub name: String,
@@ -37,7 +37,7 @@ pub struct Model {
 }
 
 /// A comparison: `compare.json`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Compared {
     /// What lengths count; losses are in nats of one.
     pub unit: Unit,
@@ -137,9 +137,9 @@ fn common(recorded: Vec<Recorded>) -> Vec<Sums> {
 }
 
 impl Compared {
-    /// Everything as text.
-    pub fn table(&self) -> String {
-        table::table(self)
+    /// Everything in tables.
+    pub fn blocks(&self) -> Vec<Block> {
+        table::blocks(self)
     }
 
     /// Writes `compare.json`, `compare.csv`, `compare.png` and `compare.svg` into a folder.

@@ -5,15 +5,16 @@ use super::table::between;
 use crate::error::{Error, Result};
 use crate::estimate::{Estimate, Estimator, Profile, TOO_FEW_DOCUMENTS};
 use crate::files;
+use crate::report::Block;
 use crate::report::figure::{Axis, Look, Panel, Plot, Point, Scale, Series};
 use crate::report::results::{field, optional};
-use crate::report::table::{aligned, plus_minus, with_interval};
-use serde::Serialize;
+use crate::report::table::{plus_minus, with_interval};
+use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::path::Path;
 
 /// Models of a comparison in the order of their steps: `steps.json`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Steps {
     /// The comparison, its models sorted by step.
     #[serde(flatten)]
@@ -109,15 +110,11 @@ impl Steps {
     }
 
     /// A row a step.
-    pub fn table(&self) -> String {
+    pub fn blocks(&self) -> Vec<Block> {
         let (c, columns) = (&self.compared, self.columns());
         let level = c.level * 100.0;
-        let mut out = format!(
-            "{} checkpoints on the same {} groups of {} documents; β with {level}% intervals, otherwise standard errors\n\n",
-            self.steps.len(),
-            c.groups,
-            c.documents
-        );
+        let (steps, groups, documents) = (self.steps.len(), c.groups, c.documents);
+        let mut out = vec![Block::Line(format!("{steps} checkpoints on the same {groups} groups of {documents} documents"))];
         let mut rows = vec![["step".to_string(), "model".to_string()].into_iter().chain(columns.iter().map(|x| x.head.clone())).collect::<Vec<_>>()];
         for (step, m) in self.steps.iter().zip(&c.models) {
             let cell = |x: &Column| {
@@ -125,20 +122,18 @@ impl Steps {
             };
             rows.push([step.to_string(), m.name.clone()].into_iter().chain(columns.iter().map(cell)).collect());
         }
-        out += &aligned(&rows);
+        out.push(Block::table(format!("by training step: β with {level}% intervals, otherwise standard errors"), rows));
         if let (Some(first), Some(last)) = (c.models.first(), c.models.last())
             && let Some(d) = last.difference.as_ref().filter(|_| first.difference.is_none())
         {
-            let _ = write!(out, "\n  from the first to the last step, by chunk: loss {}", between(&d.mean_loss));
-            for x in &d.exponents {
-                let _ = write!(out, "; β of {} {}", x.estimator, with_interval(&x.exponent));
-            }
-            out.push('\n');
+            let exponents = d.exponents.iter().map(|x| format!("; β of {} {}", x.estimator, with_interval(&x.exponent)));
+            let told = format!("from the first to the last step, by chunk: loss {}", between(&d.mean_loss));
+            out.push(Block::Remark(std::iter::once(told).chain(exponents).collect()));
         }
         if c.documents < TOO_FEW_DOCUMENTS {
-            let _ = writeln!(out, "  too few documents: intervals from {} documents are not to be trusted", c.documents);
+            out.push(Block::Remark(format!("too few documents: intervals from {} documents are not to be trusted", c.documents)));
         }
-        out.trim_end().to_string()
+        out
     }
 
     /// A row a step and quantity.

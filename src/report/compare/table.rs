@@ -2,8 +2,9 @@
 
 use super::{Compared, Model};
 use crate::estimate::{Bin, Estimate, Profile, Quantity, TOO_FEW_DOCUMENTS};
+use crate::report::Block;
 use crate::report::results::{field, optional};
-use crate::report::table::{aligned, plus_minus, with_interval};
+use crate::report::table::{plus_minus, with_interval};
 use std::fmt::Write;
 
 /// A number with its interval: `-0.012 [-0.020, -0.004]`.
@@ -17,49 +18,43 @@ pub(super) fn places(b: &Bin) -> String {
 }
 
 /// The baseline against each of the others, one after another.
-pub(super) fn table(c: &Compared) -> String {
-    let Some(base) = c.models.iter().find(|m| m.difference.is_none()) else { return String::new() };
-    let level = c.level * 100.0;
-    let mut out = format!(
-        "{} groups of chunks of {} {} that all models have, {} documents; differences by chunk, {level}% intervals\n",
-        c.groups, c.length, c.unit, c.documents
-    );
+pub(super) fn blocks(c: &Compared) -> Vec<Block> {
+    let Some(base) = c.models.iter().find(|m| m.difference.is_none()) else { return Vec::new() };
+    let (level, unit) = (c.level * 100.0, c.unit);
+    let mut out = vec![Block::Line(format!(
+        "{} groups of chunks of {} {unit} that all models have, {} documents; differences by chunk, {level}% intervals",
+        c.groups, c.length, c.documents
+    ))];
     for m in &c.models {
         if let Some(d) = &m.difference {
-            out += &pair(c, base, m, d);
+            out.extend(pair(c, base, m, d));
         }
     }
     if c.documents < TOO_FEW_DOCUMENTS {
-        let _ = writeln!(out, "  too few documents: intervals from {} documents are not to be trusted", c.documents);
+        out.push(Block::Remark(format!("too few documents: intervals from {} documents are not to be trusted", c.documents)));
     }
-    out.trim_end().to_string()
+    out
 }
 
-fn pair(c: &Compared, base: &Model, m: &Model, d: &Profile) -> String {
+fn pair(c: &Compared, base: &Model, m: &Model, d: &Profile) -> Vec<Block> {
     let head = |first: &str| vec![first.to_string(), base.name.clone(), m.name.clone(), format!("{} − {}", m.name, base.name)];
     let row = |first: String, a: &Estimate, b: &Estimate, d: &Estimate| vec![first, plus_minus(a.value, a.se), plus_minus(b.value, b.se), between(d)];
-    let mut out = format!("\n  loss h(t) in {}\n", c.loss_unit());
     let mut rows = vec![head("t")];
     for (i, bin) in c.bins.iter().enumerate() {
         rows.push(row(places(bin), &base.profile.loss[i], &m.profile.loss[i], &d.loss[i]));
     }
     rows.push(row("all".into(), &base.profile.mean_loss, &m.profile.mean_loss, &d.mean_loss));
-    out += &aligned(&rows);
-    let mut rows: Vec<Vec<String>> = Vec::new();
+    let mut out = vec![Block::table(format!("loss h(t) in {}", c.loss_unit()), rows)];
     let mut last = None;
     for (i, x) in d.information.iter().enumerate() {
         if last.replace((x.estimator, x.ratio)) != Some((x.estimator, x.ratio)) {
-            if !rows.is_empty() {
-                out += &aligned(&std::mem::take(&mut rows));
-            }
-            let _ = writeln!(out, "\n  I(ℓ; {}ℓ) by {} in nats", x.ratio, x.estimator);
-            rows.push(head("ℓ"));
+            out.push(Block::table(format!("I(ℓ; {}ℓ) by {} in nats", x.ratio, x.estimator), vec![head("ℓ")]));
         }
-        rows.push(row(x.split.to_string(), &base.profile.information[i].estimate, &m.profile.information[i].estimate, &x.estimate));
+        if let Some(Block::Table { rows, .. }) = out.last_mut() {
+            rows.push(row(x.split.to_string(), &base.profile.information[i].estimate, &m.profile.information[i].estimate, &x.estimate));
+        }
     }
-    out += &aligned(&rows);
     if !d.exponents.is_empty() {
-        out += "\n  exponent β of I = A ℓ^β\n";
         let mut rows = vec![head("")];
         for x in &d.exponents {
             let of = |p: &Profile| {
@@ -67,7 +62,7 @@ fn pair(c: &Compared, base: &Model, m: &Model, d: &Profile) -> String {
             };
             rows.push(vec![format!("{}, r = {}", x.estimator, x.ratio), of(&base.profile), of(&m.profile), with_interval(&x.exponent)]);
         }
-        out += &aligned(&rows);
+        out.push(Block::table("exponent β of I = A ℓ^β", rows));
     }
     out
 }

@@ -3,7 +3,7 @@
 mod figure;
 mod table;
 
-use super::records;
+use super::{Block, records};
 use crate::corpus::Unit;
 use crate::error::{Error, Result};
 use crate::estimate::{Behind, Estimator, Fit, Outpaces, Point, PowerLaw, Size, analyse, growth, outpaces};
@@ -11,11 +11,11 @@ use crate::files;
 use crate::measure::Project;
 use crate::model::HistoryState;
 use crate::model::StoredState;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// One model's history state.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Model {
     /// The folder's name.
     pub name: String,
@@ -27,7 +27,7 @@ pub struct Model {
 }
 
 /// dim(z) at one length.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct SizeAt {
     /// Tokens.
     pub tokens: u64,
@@ -40,7 +40,7 @@ pub struct SizeAt {
 }
 
 /// A measured law.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Law {
     /// The measurement's folder.
     pub record: PathBuf,
@@ -61,7 +61,7 @@ pub struct Law {
 }
 
 /// One model against one law.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Condition {
     /// Exponent of dim(z) over the lengths fitted, by the fit's own least squares.
     pub exponent: f64,
@@ -78,7 +78,7 @@ pub struct Condition {
 }
 
 /// Where a history state falls under the law if each of its numbers carries so many bits.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct BehindAt {
     /// Bits a number; C is this times ln 2.
     pub bits: u32,
@@ -90,14 +90,14 @@ pub struct BehindAt {
 }
 
 /// History states, and what measured laws ask of them: `condition.json`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// The models.
     pub models: Vec<Model>,
     /// The laws.
     pub laws: Vec<Law>,
     /// What measured no law, and why, a sentence each.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub without: Vec<String>,
 }
 
@@ -235,9 +235,9 @@ impl Law {
 }
 
 impl Report {
-    /// Everything as text.
-    pub fn table(&self) -> String {
-        table::table(self)
+    /// Everything in tables.
+    pub fn blocks(&self) -> Vec<Block> {
+        table::blocks(self)
     }
 
     /// Writes `condition.json`, `condition.csv`, `condition.png` and `condition.svg` into a folder, the figures only where there is a law to show.

@@ -1,24 +1,24 @@
-//! The condition as text and as CSV.
+//! The condition in tables and as CSV.
 
 use super::{BehindAt, Law, Model, Report};
 use crate::estimate::Outpaces;
+use crate::report::Block;
 use crate::report::amounts::{bytes, grouped};
 use crate::report::results::{field, optional};
-use crate::report::table::{aligned, significant, with_interval};
+use crate::report::table::{significant, with_interval};
 use std::fmt::Write;
 
 /// History states, and below them each law with what it asks of them.
-pub(super) fn table(report: &Report) -> String {
-    let mut out = String::new();
-    for m in &report.models {
+pub(super) fn blocks(report: &Report) -> Vec<Block> {
+    let told = |m: &Model| {
         let dtype = m.stored.dtype.as_deref().unwrap_or("no type named, taken as float32");
-        let _ = writeln!(out, "{}: {}; {}; {} bits a number ({dtype})", m.name, m.stored.state.family, m.stored.state.told(), m.stored.bits);
-    }
-    let _ = writeln!(out, "\n  numbers in the history state (bytes as stored), by tokens");
-    out += &aligned(&sizes(&report.models));
-    report.laws.iter().for_each(|law| out += &against(report, law));
-    report.without.iter().for_each(|what| out += &format!("\n{what}"));
-    out.trim_end().to_string()
+        Block::Line(format!("{}: {}; {}; {} bits a number ({dtype})", m.name, m.stored.state.family, m.stored.state.told(), m.stored.bits))
+    };
+    let mut out: Vec<Block> = report.models.iter().map(told).collect();
+    out.push(Block::table("numbers in the history state (bytes as stored), by tokens", sizes(&report.models)));
+    report.laws.iter().for_each(|law| out.extend(against(report, law)));
+    out.extend(report.without.iter().cloned().map(Block::Remark));
+    out
 }
 
 fn sizes(models: &[Model]) -> Vec<Vec<String>> {
@@ -31,13 +31,15 @@ fn sizes(models: &[Model]) -> Vec<Vec<String>> {
     std::iter::once(head).chain((0..lengths).map(row)).collect()
 }
 
-fn against(report: &Report, law: &Law) -> String {
+fn against(report: &Report, law: &Law) -> Vec<Block> {
     let f = &law.fit;
     let (first, last) = (f.splits.first().copied().unwrap_or(0), f.splits.last().copied().unwrap_or(0));
     let level = law.level * 100.0;
-    let mut out =
-        format!("\n{}, {}: {} at r = {} gives I = A ℓ^β with β = {}, ", law.record.display(), law.model, f.estimator, f.ratio, with_interval(&f.exponent));
-    let _ = writeln!(out, "A = {} nats, ℓ = {first} … {last} {} ({level}% intervals)\n", with_interval(&f.amplitude), law.unit);
+    let (beta, amplitude) = (with_interval(&f.exponent), with_interval(&f.amplitude));
+    let (record, by, estimator, ratio, unit) = (law.record.display(), &law.model, f.estimator, f.ratio, law.unit);
+    let caption = format!(
+        "{estimator} at r = {ratio} by {by}, {record}: I = A ℓ^β with β = {beta}, A = {amplitude} nats, ℓ = {first} … {last} {unit} ({level}% intervals)"
+    );
     let mut bits: Vec<u32> = law.models.iter().flat_map(|c| &c.behind).map(|b| b.bits).collect();
     bits.sort_unstable();
     bits.dedup();
@@ -49,10 +51,10 @@ fn against(report: &Report, law: &Law) -> String {
         let behind = bits.iter().map(|b| c.behind.iter().find(|x| x.bits == *b).map_or(String::new(), length));
         rows.push(std::iter::once(m.name.clone()).chain(told).chain(behind).collect());
     }
-    out += &aligned(&rows);
-    out += "  γ: dim(z) ~ ℓ^γ, by the least squares that gave β; ℓ*: where C·dim(z) falls under the law for good, C = bits · ln 2\n";
+    let signs = "γ: dim(z) ~ ℓ^γ, by the least squares that gave β; ℓ*: where C·dim(z) falls under the law for good, C = bits · ln 2";
+    let mut out = vec![Block::table(caption, rows), Block::Remark(signs.into())];
     if law.models.iter().flat_map(|c| &c.behind).any(|b| b.extrapolated) {
-        let _ = writeln!(out, "  †: beyond the lengths that were fitted; it supposes that the law goes on as it was up to {last} {}", law.unit);
+        out.push(Block::Remark(format!("†: beyond the lengths that were fitted; it supposes that the law goes on as it was up to {last} {unit}")));
     }
     out
 }

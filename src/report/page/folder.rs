@@ -3,9 +3,13 @@
 
 use super::svg::Svg;
 use super::table::Table;
+use crate::context::Growth;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::report::Report;
+use crate::report::calibration::Calibration;
+use crate::report::compare::{Compared, Steps};
+use crate::report::{Block, ContextReport, Report, TwoPointReport, condition, optimum};
+use serde::Deserialize;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,6 +32,8 @@ pub struct Results {
     pub kind: Kind,
     /// The JSON file.
     pub value: Value,
+    /// What it says in tables and sentences, where it is of a kind that this version knows; of a measurement nothing.
+    pub blocks: Vec<Block>,
     /// The CSV file; without rows where there is none.
     pub table: Table,
     /// The figure, where there is one.
@@ -84,6 +90,13 @@ impl Results {
             None => Kind::Other("results".into()),
         };
         let mut notices = Vec::new();
+        let blocks = match &kind {
+            Kind::Measurement(_) => Vec::new(),
+            Kind::Other(kind) => told(kind, &value).unwrap_or_else(|e| {
+                notices.push(format!("{}: cannot be read as results of this version ({e}); its rows are shown instead", at("json").display()));
+                Vec::new()
+            }),
+        };
         let (figure, table) = match &kind {
             // Made anew from the results: whatever lies beside them, it is theirs.
             Kind::Measurement(report) => {
@@ -97,7 +110,7 @@ impl Results {
                 (figure, text(&at("csv"))?.map_or(Ok(Table::default()), |t| Table::read(&t)).map_err(|e| Error::file(at("csv"), e))?)
             }
         };
-        Ok(Results { folder: folder.to_path_buf(), stem: stem.to_string(), kind, value, table, figure, runs: Vec::new(), notices })
+        Ok(Results { folder: folder.to_path_buf(), stem: stem.to_string(), kind, value, blocks, table, figure, runs: Vec::new(), notices })
     }
 
     /// The kind's name in files.
@@ -124,6 +137,20 @@ impl Results {
             other => other,
         }
     }
+}
+
+/// What a result of that kind says; nothing of a kind that is not known.
+fn told(kind: &str, value: &Value) -> serde_json::Result<Vec<Block>> {
+    Ok(match kind {
+        "two-point" => TwoPointReport::deserialize(value)?.blocks(),
+        "context" => ContextReport::deserialize(value)?.blocks(),
+        "condition" => condition::Report::deserialize(value)?.blocks(),
+        "compare" => Compared::deserialize(value)?.blocks(),
+        "steps" => Steps::deserialize(value)?.blocks(),
+        "optimum" => optimum::blocks(&Growth::deserialize(value)?),
+        "calibrate" => Calibration::deserialize(value)?.blocks(),
+        _ => Vec::new(),
+    })
 }
 
 /// Names of a folder's results, without ending; the main one first, then in the order of their bytes.

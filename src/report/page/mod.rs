@@ -24,7 +24,7 @@ use html::Html;
 use overview::Overview;
 use serde_json::{Value, json};
 use std::path::Path;
-use write::{Numbers, any_table};
+use write::{Numbers, any_table, blocks};
 
 /// What the page looks like.
 const STYLE: &str = include_str!("style.css");
@@ -189,7 +189,10 @@ fn section(h: &mut Html, r: &Results, numbers: &mut Numbers) {
             if let Some(figure) = &r.figure {
                 numbers.figure(h, &format!("{}.", r.heading()), figure);
             }
-            any_table(h, numbers, &r.table);
+            if r.blocks.is_empty() {
+                any_table(h, numbers, &r.table);
+            }
+            blocks(h, numbers, &r.blocks);
         }
     }
     runs::body(h, r);

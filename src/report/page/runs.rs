@@ -8,11 +8,14 @@ use serde_json::Value;
 
 /// Inputs, then every run that wrote into the folder.
 pub(super) fn body(h: &mut Html, results: &Results) {
-    h.leaf("h3", &[], "What was run");
     let inputs = match &results.kind {
         Kind::Measurement(report) => of_measurement(report),
         Kind::Other(_) => plain_values(&results.value),
     };
+    if inputs.is_empty() && results.runs.is_empty() {
+        return;
+    }
+    h.leaf("h3", &[], "What was run");
     if !inputs.is_empty() {
         facts(h, &inputs);
     }

@@ -2,6 +2,7 @@
 
 use super::html::Html;
 use super::table::Table;
+use crate::report::Block;
 use crate::report::table::significant;
 use serde_json::Value;
 
@@ -74,6 +75,14 @@ pub(super) fn minus(text: &str) -> String {
     text.replace('-', "−")
 }
 
+/// A line as a sentence: signs such as c* and names of estimators begin it as they are.
+fn sentence(line: &str) -> String {
+    let word = line.len() > 1 && line.as_bytes()[..2].iter().all(u8::is_ascii_lowercase);
+    let named = ["infonce", "l1out", "vclub", "direct", "profile"].iter().any(|n| line.starts_with(n));
+    let (first, rest) = line.split_at(usize::from(word && !named));
+    format!("{}{rest}.", first.to_ascii_uppercase())
+}
+
 /// Sentences on the numbers above.
 pub(super) fn remarks_list(h: &mut Html, remarks: &[String]) {
     if remarks.is_empty() {
@@ -81,11 +90,41 @@ pub(super) fn remarks_list(h: &mut Html, remarks: &[String]) {
     }
     h.element("ul", &[("class", "remarks")], |h| {
         for remark in remarks {
-            let mut chars = remark.chars();
-            let first: String = chars.next().into_iter().flat_map(char::to_uppercase).collect();
-            // Names of estimators stay as they are.
-            let named = ["infonce", "l1out", "vclub", "direct", "profile"].iter().any(|n| remark.starts_with(n));
-            h.leaf("li", &[], &if named { format!("{remark}.") } else { format!("{first}{}.", chars.as_str()) });
+            h.leaf("li", &[], &sentence(remark));
+        }
+    });
+}
+
+/// What a result says, piece by piece.
+pub(super) fn blocks(h: &mut Html, numbers: &mut Numbers, blocks: &[Block]) {
+    let mut remarks = Vec::new();
+    for block in blocks {
+        if let Block::Remark(remark) = block {
+            remarks.push(remark.clone());
+            continue;
+        }
+        remarks_list(h, &std::mem::take(&mut remarks));
+        match block {
+            Block::Heading(line) => h.leaf("h3", &[], line),
+            Block::Line(line) => h.leaf("p", &[], &format!("{line}.")),
+            Block::Table { caption, rows } => told_table(h, numbers, caption, rows),
+            Block::Remark(_) => {}
+        }
+    }
+    remarks_list(h, &remarks);
+}
+
+/// A table as it stands in a terminal, the signs of its numbers as they are printed.
+fn told_table(h: &mut Html, numbers: &mut Numbers, caption: &str, rows: &[Vec<String>]) {
+    let Some((head, rows)) = rows.split_first() else { return };
+    let is_word = |field: &str| field.starts_with(char::is_alphabetic) && !field.starts_with("NaN");
+    let texts: Vec<usize> = (0..head.len()).filter(|&c| rows.iter().any(|r| r.get(c).is_some_and(|f| is_word(f)))).collect();
+    let head: Vec<&str> = head.iter().map(String::as_str).collect();
+    let sign = |field: &str| if is_word(field) { field.to_string() } else { minus(field) };
+    numbers.table(h, &sentence(caption), &head, &texts, |h| {
+        for row in rows {
+            let fields: Vec<String> = row.iter().map(|f| sign(f)).collect();
+            cells(h, &texts, &fields.iter().map(String::as_str).collect::<Vec<_>>());
         }
     });
 }
@@ -184,6 +223,31 @@ mod tests {
         let value = serde_json::json!({"kind": "x", "a": 1, "b": {"c": -0.123456789, "d": [1, 2], "e": [{"f": 1}]}, "g": null, "h": true});
         let want = [("a", "1"), ("b.c", "−0.12346"), ("b.d", "1, 2"), ("h", "yes")].map(|(a, b)| (a.to_string(), b.to_string()));
         assert_eq!(plain_values(&value), want);
+    }
+
+    #[test]
+    fn what_a_result_says_stands_as_in_print() {
+        let row = |cells: [&str; 3]| cells.map(String::from).to_vec();
+        let said = [
+            Block::Line("m: 3 documents".into()),
+            Block::table("loss h(t) in nats", vec![row(["t", "a-b", "why"]), row(["1", "-0.5 [-1.0, 0.1]", "not-told"])]),
+            Block::Remark("c* = 3".into()),
+            Block::Remark("infonce is low".into()),
+            Block::Remark("too few".into()),
+            Block::Line("γ: growth".into()),
+        ];
+        let mut h = Html::default();
+        blocks(&mut h, &mut Numbers::default(), &said);
+        let html = h.document();
+        for part in [
+            "<p>m: 3 documents.</p>",
+            "</a> Loss h(t) in nats.</p>",
+            ">a-b</th>",
+            "<td>−0.5 [−1.0, 0.1]</td><td class=\"name\">not-told</td>",
+            "<li>c* = 3.</li>\n<li>infonce is low.</li>\n<li>Too few.</li>\n</ul>\n<p>γ: growth.</p>",
+        ] {
+            assert!(html.replace("</td>\n<td", "</td><td").contains(part), "{part}\n{html}");
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub struct LawDrawn {
 }
 
 /// How often each kind of growth was judged, and how the exponents compare.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LawResult {
     /// Estimator.
     pub estimator: Estimator,

@@ -68,7 +68,7 @@ pub struct Drawn {
 }
 
 /// How the estimates of one cell, or the exponents of one law, compare with what they should be.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// What the estimates expect.
     pub expected: Expectation,
@@ -89,7 +89,7 @@ pub struct Comparison {
 }
 
 /// A cell with its comparison.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CellResult {
     /// Estimator.
     pub estimator: Estimator,
@@ -107,7 +107,7 @@ pub struct CellResult {
 }
 
 /// An exponent with its comparison.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExponentResult {
     /// Estimator.
     pub estimator: Estimator,
@@ -119,7 +119,7 @@ pub struct ExponentResult {
 }
 
 /// One source's calibration.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Calibrated {
     /// Of the source, with its parameters.
     pub source: String,
@@ -134,7 +134,7 @@ pub struct Calibrated {
 }
 
 /// Simultaneous bounds over all cells of some calibrations.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bounds {
     /// Means and coverages that are looked at together.
     pub checks: usize,
