@@ -319,10 +319,11 @@ impl Project {
 
 fn read_plan(file: &Path) -> Result<Plan> {
     let json: serde_json::Value = files::read_json(file)?;
-    match json.get("format").and_then(serde_json::Value::as_u64) {
+    // The plan of a measurement of context lengths has one model, that of a count of pairs none.
+    match json.get("format").and_then(serde_json::Value::as_u64).filter(|_| json.get("models").is_some()) {
         Some(v) if v == FORMAT as u64 => {}
         Some(v) => return Err(Error::file(file, format!("is of format {v}; this version reads {FORMAT}"))),
-        None => return Err(Error::file(file, "is not the plan of a measurement")),
+        None => return Err(Error::file(file, "is not the plan of a measurement by `hilberg measure`")),
     }
     let plan: Plan = serde_json::from_value(json).map_err(|e| Error::file(file, format!("is not what hilberg wrote: {e}")))?;
     plan.design.check().map_err(|e| Error::file(file, e.to_string()))?;

@@ -47,6 +47,7 @@ fn a_measurement_with_its_files_that_grows() {
     for file in ["result.json", "result.csv", "spectra.csv", "figure.svg"] {
         assert!(fs::read(at("whole").join(file)).unwrap() == fs::read(at("grown").join(file)).unwrap(), "{file}");
     }
+    refused(args!["estimate", at("whole")], &["plan.json", "not the plan of a measurement by `hilberg measure`"]);
     // What is complete feeds nothing more.
     let table = told(context(&texts, &at("grown"), &["--chunks", "60", "--kernel-entropy"]));
     assert!(table.contains("kernel entropy") && table.contains("4 documents, 60 chunks of 128 tokens"), "{table}");
