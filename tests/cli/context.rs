@@ -1,6 +1,9 @@
 //! `hilberg context` and `hilberg optimum`: the shipped model on beginnings of the shipped texts.
 
+use super::faults::{signal, wait_until};
 use super::*;
+use std::thread::sleep;
+use std::time::Duration;
 
 fn shipped(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("assets").join(name)
@@ -71,6 +74,46 @@ fn a_measurement_with_its_files_that_grows() {
     let rows = fs::read_to_string(at("best/optimum.csv")).unwrap();
     assert!(rows.starts_with("model,tokens,place,best,") && rows.lines().count() == 3 && rows.contains("books-llama,2000000,"), "{rows}");
     refused(args!["optimum", format!("{}=2e6", at("nowhere").display())], &["nowhere", "result.json"]);
+}
+
+/// Killed and interrupted at seeded moments, it ends with the bytes of one run, and what was recorded is not fed again.
+#[test]
+fn killed_anywhere_it_goes_on() {
+    let folder = TempDir::new().unwrap();
+    let (texts, at) = (excerpts(folder.path()), |name: &str| folder.path().join(name));
+    let run = |out: &str| context(&texts, &at(out), &["--chunks", "60", "--wave-rows", "40", "--threads", "1"]);
+    told(run("whole"));
+    let record = at("broken/record");
+    let parts = || fs::read_dir(&record).into_iter().flatten().map(|e| fs::read(e.unwrap().path()).map_or(0, |b| b.len())).filter(|&n| n > 0).count();
+    let total = fs::read_dir(at("whole/record")).unwrap().count();
+    assert!(total >= 12, "{total} parts are too few to be killed between");
+    let mut rng = Rng::new(2026, 1);
+    let mut interrupted = 0;
+    for (n, moment) in [0, total / 4, total / 2, total * 3 / 4].into_iter().enumerate() {
+        let mut child = command(run("broken")).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        assert!(wait_until(&mut child, || at("broken/plan.json").exists() && parts() >= moment), "it ended before part {moment} of {total}");
+        sleep(Duration::from_micros(rng.below(5_000)));
+        signal(&child, ["KILL", "TERM"][n % 2]);
+        let ended = child.wait_with_output().unwrap();
+        assert!(!at("broken/result.json").exists());
+        // A signal that comes before the program has asked for it ends it like a kill.
+        match ended.status.code() {
+            None => {}
+            code => {
+                assert!(n % 2 == 1 && code == Some(130), "{code:?}");
+                assert_eq!(String::from_utf8(ended.stderr).unwrap(), "error: interrupted; start the same command again to go on\n");
+                interrupted += 1;
+            }
+        }
+    }
+    told(run("broken"));
+    for file in ["result.json", "result.csv", "spectra.csv", "figure.svg"] {
+        assert!(fs::read(at("whole").join(file)).unwrap() == fs::read(at("broken").join(file)).unwrap(), "{file}");
+    }
+    let runs: Vec<Value> = serde_json::from_slice(&fs::read(at("broken/run.json")).unwrap()).unwrap();
+    let fed: Vec<u64> = runs.iter().map(|r| r["tokens_fed"].as_u64().unwrap()).collect();
+    assert_eq!(fed.len(), interrupted + 1);
+    assert!(fed.iter().sum::<u64>() <= 60 * 60 && *fed.last().unwrap() < 60 * 60, "{fed:?}");
 }
 
 #[test]
