@@ -19,6 +19,20 @@ pub struct SourceArgs {
     action: Action,
 }
 
+/// Where a planted model goes.
+#[derive(Args, Debug)]
+struct Planting {
+    /// Longest text that it must score, in tokens; a Mamba scores any
+    #[arg(long, default_value_t = 2048)]
+    positions: usize,
+    /// The folder to write
+    #[arg(long)]
+    out: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
 #[derive(Subcommand, Debug)]
 enum Action {
     /// List the exact information and what every estimator expects
@@ -76,15 +90,8 @@ enum Action {
         /// Whose layout [default: mamba with --state, else llama]
         #[arg(long, value_enum)]
         layout: Option<Layout>,
-        /// Longest text that it must score, in tokens; a Mamba scores any
-        #[arg(long, default_value_t = 2048)]
-        positions: usize,
-        /// The folder to write
-        #[arg(long)]
-        out: PathBuf,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        to: Planting,
     },
     /// Fit an n-gram model to a corpus, with Kneser-Ney smoothing, and write a model folder whose weights hold it
     Fit {
@@ -93,15 +100,8 @@ enum Action {
         /// n: 1 or 2 for a Llama of up to 4096 tokens, 3 for a Mamba of up to 32
         #[arg(long, default_value_t = 2)]
         order: usize,
-        /// Longest text that it must score, in tokens; a Mamba scores any
-        #[arg(long, default_value_t = 2048)]
-        positions: usize,
-        /// The folder to write
-        #[arg(long)]
-        out: PathBuf,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        to: Planting,
     },
     /// Draw what planted models were measured to hold beside what each must hold: I by direct, against ℓ
     Figure {
@@ -146,7 +146,7 @@ pub fn run(args: SourceArgs) -> Result<()> {
                 say(&format!("{documents} documents of {length} tokens in {}", out.display()))
             }
         }
-        Action::Plant { process, layout, positions, out, json } => {
+        Action::Plant { process, layout, to: Planting { positions, out, json } } => {
             let parameters = process.parameters()?;
             let fixed = matches!(parameters, Parameters::SantaFe { state: Some(_), .. });
             match layout {
@@ -163,7 +163,7 @@ pub fn run(args: SourceArgs) -> Result<()> {
                 (false, false) => say(&format!("a model for texts of up to {positions} tokens in {}", out.display())),
             }
         }
-        Action::Fit { corpus, order, positions, out, json } => {
+        Action::Fit { corpus, order, to: Planting { positions, out, json } } => {
             let symbols = fit(&corpus, order, positions, &out)?;
             if json {
                 say_json(&serde_json::json!({"out": out, "order": order, "tokens": symbols}))
