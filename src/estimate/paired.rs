@@ -4,6 +4,7 @@
 //! by group, so that the difficulty of a text cancels; errors and intervals are those of [`Resamples`]: groups, or documents where these recur. All come
 //! from the same draws of units, the exponents' differences too.
 
+use super::analysis::saturates;
 use super::contribution::{Cell, Contributions};
 use super::errors::{Resamples, Resampling};
 use super::fit::Quantity;
@@ -138,7 +139,7 @@ pub fn compare(models: &[Sums], options: &Options, ngram: Option<&NgramEntropies
         let exponents = o.laws.iter().map(|l| Exponent { estimator: l.fit.estimator, ratio: l.fit.ratio, exponent: l.fit.exponent });
         profile(&o.loss, &o.contributions.values, &o.contributions.shared_error, exponents.collect())
     });
-    let models: Vec<Profile> = alone.collect();
+    let mut models: Vec<Profile> = alone.collect();
     let differences = own.iter().enumerate().map(|(i, o)| {
         (i != baseline).then(|| {
             let pair = |l: &PowerLaw| {
@@ -151,9 +152,24 @@ pub fn compare(models: &[Sums], options: &Options, ngram: Option<&NgramEntropies
             profile(&less(&o.loss, &base.loss), &information, &no_shared, o.laws.iter().filter_map(pair).collect())
         })
     });
-    let differences = differences.collect();
+    let mut differences: Vec<Option<Profile>> = differences.collect();
+    // What lies at its ceiling has no interval to quote, and neither has a difference from it.
+    let members = first.groups[0].members.len();
+    let saturated = |p: &Profile| p.information.iter().map(|i| saturates(i.estimator, i.estimate.value, members)).collect::<Vec<bool>>();
+    let marks: Vec<Vec<bool>> = models.iter().map(saturated).collect();
+    for ((model, difference), own) in models.iter_mut().zip(&mut differences).zip(&marks) {
+        unquoted(model, own);
+        difference.iter_mut().for_each(|d| [own, &marks[baseline]].into_iter().for_each(|which| unquoted(d, which)));
+    }
     let documents = resampled(&base.loss, &vec![0.0; bins.len() + 1]).documents;
     Ok(Paired { bins, groups: of_groups.len(), documents, resampling: how, models, differences })
+}
+
+/// Takes the intervals of some information away.
+fn unquoted(profile: &mut Profile, which: &[bool]) {
+    for (i, _) in profile.information.iter_mut().zip(which).filter(|(_, taken)| **taken) {
+        (i.estimate.lo, i.estimate.hi) = (None, None);
+    }
 }
 
 /// Estimators and ratios of some cells, in their order.
@@ -253,6 +269,23 @@ mod tests {
         // Direct at ℓ: joint less marginal; the joint term is −(loss of places ℓ+1 … 2ℓ).
         let at = |l: u32| d.information.iter().find(|i| i.split == l).unwrap().estimate.value;
         assert!((at(1) + 0.25).abs() < 1e-12 && (at(2) + 0.875).abs() < 1e-12);
+    }
+
+    /// A model that tells every own tail from the foreign one by 100 nats is at the ceiling ln 2: it has no interval, and neither has its difference from one that tells none.
+    #[test]
+    fn what_is_saturated_has_no_interval() {
+        let with = |apart: f64| {
+            let mut s = sums(12, |_, _, _| 1.0);
+            s.groups.iter_mut().flat_map(|g| &mut g.members).for_each(|m| m.cross = vec![[1.0, 2.0].iter().map(|l| vec![-l - apart]).collect()]);
+            s
+        };
+        let options = Options { estimators: vec![Estimator::Infonce, Estimator::Vclub], ..options() };
+        let p = compare(&[with(0.0), with(100.0)], &options, None, 0, 1).unwrap();
+        let quoted = |p: &Profile, e| p.information.iter().filter(|i| i.estimator == e).map(|i| i.estimate.lo.is_some()).collect::<Vec<_>>();
+        let d = p.differences[1].as_ref().unwrap();
+        assert_eq!([&p.models[0], &p.models[1], d].map(|x| quoted(x, Estimator::Infonce)), [[true; 2], [false; 2], [false; 2]]);
+        assert_eq!([&p.models[0], &p.models[1], d].map(|x| quoted(x, Estimator::Vclub)), [[true; 2]; 3]);
+        assert!((d.information.iter().find(|i| i.estimator == Estimator::Infonce).unwrap().estimate.value - std::f64::consts::LN_2).abs() < 1e-12);
     }
 
     #[test]
