@@ -80,14 +80,14 @@ impl TwoPointReport {
         for p in &r.points {
             let fixed = [p.distance, p.pairs, p.distinct].map(|n| n.to_string()).into_iter();
             let values = p.values.iter().map(|v| plus_minus(v.nats, v.se));
-            rows.push(fixed.chain(values).chain(p.values[SHOWN].shuffled.map(|s| significant(s, 3))).collect());
+            rows.push(fixed.chain(values).chain(p.values.get(SHOWN).and_then(|v| v.shuffled).map(|s| significant(s, 3))).collect());
         }
         out.push(Block::table(format!("{of} in nats ± standard error, d in {unit}"), rows));
         if !r.growth.is_empty() {
             let heads = r.growth.iter().chain([&r.documents]).map(|n| format!("{n} documents"));
             let mut rows = vec![std::iter::once("d".to_string()).chain(heads).collect()];
             for p in &r.points {
-                let v = &p.values[SHOWN];
+                let Some(v) = p.values.get(SHOWN) else { continue };
                 rows.push(std::iter::once(p.distance.to_string()).chain(v.growth.iter().chain([&v.nats]).map(|&x| significant(x, 4))).collect());
             }
             out.push(Block::table(

@@ -175,6 +175,35 @@ fn tables_are_those_that_were_printed() {
     }
 }
 
+/// Lists that somebody shortened leave gaps in tables, and nothing else.
+#[test]
+fn shortened_lists_leave_gaps() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    measured(folder.path());
+    let (llama, texts) = (folder.path().join(HOSTILE), at("texts.jsonl"));
+    told(args!["measure", "--quiet", "-m", llama, "-m", llama, texts, "--length", "32", "--splits", "4,8,16", "--out", at("both")]);
+    told(args!["compare", at("both"), "--out", at("compare")]);
+    told(args!["condition", llama, llama, "--lengths", "4,16", "--out", at("condition")]);
+    told(args!["two-point", texts, "--unit", "bytes", "--distances", "1,2,3,4", "--quiet", "--out", at("two-point")]);
+    let edit = |file: &str, path: &str| {
+        let mut value: Value = serde_json::from_slice(&fs::read(at(file)).unwrap()).unwrap();
+        let list = value.pointer_mut(path).unwrap_or_else(|| panic!("{file} has no {path}"));
+        assert!(!list.as_array().unwrap().is_empty());
+        *list = serde_json::json!([]);
+        fs::write(at(file), value.to_string()).unwrap();
+        let said = hilberg(args!["report", at(file).parent().unwrap(), "--out", at("r.html")]);
+        assert!(said.status == Some(0) && said.err.is_empty(), "{file} {path}: {}", said.err);
+    };
+    edit("compare/compare.json", "/models/0/loss");
+    edit("compare/compare.json", "/models/1/information");
+    edit("compare/compare.json", "/models/1/difference/loss");
+    edit("compare/compare.json", "/bins");
+    edit("condition/condition.json", "/models/1/sizes");
+    edit("two-point/result.json", "/points/1/values");
+    edit("two-point/result.json", "/points");
+}
+
 #[test]
 fn what_is_no_output_folder_is_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -38,12 +38,17 @@ pub(super) fn blocks(c: &Compared) -> Vec<Block> {
 
 fn pair(c: &Compared, base: &Model, m: &Model, d: &Profile) -> Vec<Block> {
     let head = |first: &str| vec![first.to_string(), base.name.clone(), m.name.clone(), format!("{} − {}", m.name, base.name)];
-    let row = |first: String, a: &Estimate, b: &Estimate, d: &Estimate| vec![first, plus_minus(a.value, a.se), plus_minus(b.value, b.se), between(d)];
+    // Of files that were damaged, profiles may differ in length.
+    let row = |first: String, own: [Option<&Estimate>; 2], d: &Estimate| {
+        let [a, b] = own.map(|e| e.map_or(String::new(), |e| plus_minus(e.value, e.se)));
+        vec![first, a, b, between(d)]
+    };
+    let both = [&base.profile, &m.profile];
     let mut rows = vec![head("t")];
-    for (i, bin) in c.bins.iter().enumerate() {
-        rows.push(row(places(bin), &base.profile.loss[i], &m.profile.loss[i], &d.loss[i]));
+    for (i, (bin, difference)) in c.bins.iter().zip(&d.loss).enumerate() {
+        rows.push(row(places(bin), both.map(|p| p.loss.get(i)), difference));
     }
-    rows.push(row("all".into(), &base.profile.mean_loss, &m.profile.mean_loss, &d.mean_loss));
+    rows.push(row("all".into(), both.map(|p| Some(&p.mean_loss)), &d.mean_loss));
     let mut out = vec![Block::table(format!("loss h(t) in {}", c.loss_unit()), rows)];
     let mut last = None;
     for (i, x) in d.information.iter().enumerate() {
@@ -51,7 +56,7 @@ fn pair(c: &Compared, base: &Model, m: &Model, d: &Profile) -> Vec<Block> {
             out.push(Block::table(format!("I(ℓ; {}ℓ) by {} in nats", x.ratio, x.estimator), vec![head("ℓ")]));
         }
         if let Some(Block::Table { rows, .. }) = out.last_mut() {
-            rows.push(row(x.split.to_string(), &base.profile.information[i].estimate, &m.profile.information[i].estimate, &x.estimate));
+            rows.push(row(x.split.to_string(), both.map(|p| p.information.get(i).map(|x| &x.estimate)), &x.estimate));
         }
     }
     if !d.exponents.is_empty() {

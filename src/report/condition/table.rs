@@ -25,7 +25,7 @@ fn sizes(models: &[Model]) -> Vec<Vec<String>> {
     let head = std::iter::once("ℓ".to_string()).chain(models.iter().map(|m| m.name.clone())).collect();
     let lengths = models.first().map_or(0, |m| m.sizes.len());
     let row = |i: usize| {
-        let at = |m: &Model| format!("{} ({})", grouped(m.sizes[i].numbers), bytes(m.sizes[i].bytes));
+        let at = |m: &Model| m.sizes.get(i).map_or(String::new(), |s| format!("{} ({})", grouped(s.numbers), bytes(s.bytes)));
         models.first().map(|m| grouped(m.sizes[i].tokens)).into_iter().chain(models.iter().map(at)).collect()
     };
     std::iter::once(head).chain((0..lengths).map(row)).collect()
