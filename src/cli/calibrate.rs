@@ -9,8 +9,8 @@ use crate::estimate::{Estimator, Resampling};
 use crate::files;
 use crate::report::as_text;
 use crate::report::calibration::Calibration;
-use crate::source::Known;
-use crate::source::calibration::{Calibrated, Drawn, Trial, compare, draw_once};
+use crate::source::calibration::{Calibrated, Drawn, Trial, compare, draw_once, expected};
+use crate::source::{Expectation, Known};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
@@ -77,6 +77,16 @@ struct Draws {
     draws: Vec<Drawn>,
 }
 
+/// What the estimates of one source expect.
+#[derive(Debug, Serialize, Deserialize)]
+struct Expected {
+    source: String,
+    trial: Trial,
+    /// Groups that it is sampled from where there is no closed form.
+    from: u32,
+    expected: Vec<Option<Expectation>>,
+}
+
 /// Runs the subcommand.
 ///
 /// # Errors
@@ -95,9 +105,14 @@ pub fn run(args: &CalibrateArgs) -> Result<()> {
     for kind in kinds {
         let source = args.parameters.source(kind, trial.length())?;
         let name = args.parameters.describe(kind);
-        let file = args.out.join(format!("draws-{}.json", slug(kind)));
-        let draws = args.draw(&name, source.known(), &trial, &file)?;
-        calibrated.push(compare(&name, source.known(), &trial, &draws, expected_from)?);
+        let file = |of: &str| args.out.join(format!("{of}-{}.json", slug(kind)));
+        let draws = args.draw(&name, source.known(), &trial, &file("draws"))?;
+        let expected = expected_once(
+            Expected { source: name.clone(), trial: trial.clone(), from: expected_from, expected: Vec::new() },
+            source.known(),
+            &file("expected"),
+        )?;
+        calibrated.push(compare(&name, source.known(), &trial, &draws, &expected)?);
     }
     let found = Calibration::new(calibrated);
     files::write_json(&args.out.join("result.json"), &found)?;
@@ -109,6 +124,19 @@ pub fn run(args: &CalibrateArgs) -> Result<()> {
     }
     say(&as_text(&found.blocks()))?;
     if args.quiet { Ok(()) } else { say(&format!("{}: result.json, result.csv, figure.png, figure.svg", args.out.display())) }
+}
+
+/// What the estimates of one source expect: the file's, where it has them, since they may take longer than the draws.
+fn expected_once(asked: Expected, source: &dyn Known, file: &Path) -> Result<Vec<Option<Expectation>>> {
+    if file.exists() {
+        let found: Expected = files::read_json(file)?;
+        if (&found.source, &found.trial, found.from) == (&asked.source, &asked.trial, asked.from) {
+            return Ok(found.expected);
+        }
+    }
+    let expected = expected(source, &asked.trial, asked.from)?;
+    files::write_json(file, &Expected { expected: expected.clone(), ..asked })?;
+    Ok(expected)
 }
 
 fn slug(kind: Kind) -> String {

@@ -194,19 +194,27 @@ pub fn draw_once(source: &dyn Known, trial: &Trial, index: u32) -> Result<Drawn>
     })
 }
 
-/// Compares the draws 0, 1, 2 … of a trial with what the source's estimates expect; an expectation without a closed form is sampled from so many groups.
+/// What the estimates of a trial expect, by cell; where there is no closed form it is sampled from so many groups, of other texts than those of the draws.
 ///
 /// # Errors
-/// Fewer than two draws, draws of another trial, or expectations that cannot be had.
-pub fn compare(name: &str, source: &dyn Known, trial: &Trial, draws: &[Drawn], expected_from: u32) -> Result<Calibrated> {
+/// As [`expectations`].
+pub fn expected(source: &dyn Known, trial: &Trial, groups: u32) -> Result<Vec<Option<Expectation>>> {
+    let asked = Asked { foreign: trial.foreign, groups, seed: trial.seed_of(EXPECTING), correction: NgramCorrection::default() };
+    expectations(source, &trial.cells(), asked)
+}
+
+/// Compares the draws 0, 1, 2 … of a trial with what its estimates expect ([`expected`]).
+///
+/// # Errors
+/// Fewer than two draws, draws or expectations of another trial.
+pub fn compare(name: &str, source: &dyn Known, trial: &Trial, draws: &[Drawn], expected: &[Option<Expectation>]) -> Result<Calibrated> {
     let (cells, laws) = (trial.cells(), trial.laws());
-    if draws.len() < 2 || draws.iter().any(|d| d.estimates.len() != cells.len() || d.exponents.len() != laws.len() || d.laws.len() != laws.len()) {
+    let of_trial = |d: &Drawn| d.estimates.len() == cells.len() && d.exponents.len() == laws.len() && d.laws.len() == laws.len();
+    if draws.len() < 2 || !draws.iter().all(of_trial) || expected.len() != cells.len() {
         return Err(Error::input(format!("{name}: a calibration needs two draws or more, all of the same trial")));
     }
-    let asked = Asked { foreign: trial.foreign, groups: expected_from, seed: trial.seed_of(EXPECTING), correction: NgramCorrection::default() };
-    let expected = expectations(source, &cells, asked)?;
     let column = |i: usize| draws.iter().filter_map(move |d| d.estimates[i]).collect::<Vec<Estimate>>();
-    let compared = cells.iter().zip(&expected).enumerate().filter_map(|(i, (c, e))| {
+    let compared = cells.iter().zip(expected).enumerate().filter_map(|(i, (c, e))| {
         let rounding = ROUNDING * f64::from(c.split * (c.ratio - 1));
         let comparison = Comparison::new((*e)?, &column(i), rounding)?;
         let saturated = saturates(c.estimator, comparison.expected.value, trial.foreign as usize + 1);
@@ -214,7 +222,7 @@ pub fn compare(name: &str, source: &dyn Known, trial: &Trial, draws: &[Drawn], e
     });
     let cells_compared: Vec<CellResult> = compared.collect();
     let exponents = laws.iter().enumerate().filter_map(|(i, &(estimator, ratio))| {
-        let of_law = cells.iter().zip(&expected).filter(|(c, _)| (c.estimator, c.ratio) == (estimator, ratio));
+        let of_law = cells.iter().zip(expected).filter(|(c, _)| (c.estimator, c.ratio) == (estimator, ratio));
         let curve: Option<Vec<(f64, f64)>> = of_law.map(|(c, e)| e.filter(|e| e.value > 0.0).map(|e| (c.split as f64, e.value))).collect();
         let (exponent, _) = power_line(&curve?)?;
         let estimates: Vec<Estimate> = draws.iter().filter_map(|d| d.exponents[i]).collect();
@@ -222,7 +230,7 @@ pub fn compare(name: &str, source: &dyn Known, trial: &Trial, draws: &[Drawn], e
     });
     let judged = |(i, &law): (usize, &(Estimator, u32))| {
         let own: Vec<Option<LawDrawn>> = draws.iter().map(|d| d.laws[i]).collect();
-        own.iter().any(Option::is_some).then(|| LawResult::new(law, &own))
+        (source.gives(law.0) && own.iter().any(Option::is_some)).then(|| LawResult::new(law, &own))
     };
     Ok(Calibrated {
         source: name.into(),
@@ -381,12 +389,12 @@ mod tests {
         let markov = Markov::new(&[vec![0.9, 0.1], vec![0.2, 0.8]]).unwrap();
         let trial = trial();
         let draws: Vec<Drawn> = (0..60).map(|i| draw_once(&markov, &trial, i).unwrap()).collect();
-        let right = compare("markov", &markov, &trial, &draws, 4000).unwrap();
+        let right = compare("markov", &markov, &trial, &draws, &expected(&markov, &trial, 4000).unwrap()).unwrap();
         let bounds = Bounds::of(std::slice::from_ref(&right));
         assert!(right.cells.len() == 18 && right.cells.iter().all(|c| bounds.unbiased(&c.comparison)), "{right:?}");
         assert!(right.exponents.iter().any(|e| e.estimator == Estimator::Direct));
         let other = Markov::new(&[vec![0.8, 0.2], vec![0.2, 0.8]]).unwrap();
-        let wrong = compare("markov", &other, &trial, &draws, 4000).unwrap();
+        let wrong = compare("markov", &other, &trial, &draws, &expected(&other, &trial, 4000).unwrap()).unwrap();
         assert!(wrong.cells.iter().any(|c| !bounds.unbiased(&c.comparison)) && wrong.cells.iter().any(|c| !bounds.covers(c)));
         // Draws are the same whenever they are made, and differ from one another.
         assert_eq!(draw_once(&markov, &trial, 7).unwrap(), draws[7]);
