@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::report::{ContextReport, OptimumReport, as_text};
 use clap::Args;
+use serde::Deserialize;
 use serde_json::json;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -53,7 +54,12 @@ pub fn run(args: &OptimumArgs) -> Result<()> {
         if !file.exists() {
             return Err(Error::file(&m.folder, "holds no result.json of hilberg context; let the measurement end first"));
         }
-        let report: ContextReport = files::read_json(&file)?;
+        let value: serde_json::Value = files::read_json(&file)?;
+        // A measurement of information has several models.
+        if value.get("model").is_none() || value.get("analysis").is_none() {
+            return Err(Error::file(&file, "is not of hilberg context"));
+        }
+        let report = ContextReport::deserialize(value).map_err(|e| Error::file(&file, format!("cannot be read as results of this version: {e}")))?;
         if let Some(first) = reports.first().filter(|f| f.corpus != report.corpus || f.design.samples != report.design.samples) {
             return Err(Error::file(
                 &m.folder,

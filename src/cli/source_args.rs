@@ -137,7 +137,7 @@ impl SourceOptions {
 
     fn check_state(&self, kind: Kind) -> Result<()> {
         if self.state.is_some() && kind != Kind::SantaFe {
-            return Err(Error::input("--state is the memory of a law for --process santa-fe; leave it out"));
+            return Err(Error::input("--state is the memory of a law for the process santa-fe; leave it out"));
         }
         Ok(())
     }

@@ -22,9 +22,12 @@ pub struct Power {
     pub factor: Estimate,
     /// γ.
     pub exponent: Estimate,
-    /// The bound of its range that γ sits at: the points then tell of no such law.
+    /// The bound that γ sits at: the points then tell of no such law. What sits at a bound has no error.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub bound: Option<f64>,
+    /// The bound that C0 sits at: 0, or of a rising quantity what it cannot exceed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub limit_bound: Option<f64>,
     /// Share of the variance over c that it explains.
     pub r_squared: f64,
     /// The same by generalised least squares, where there are documents enough for a covariance.
@@ -51,6 +54,8 @@ pub struct Fitted {
     pub values: [f64; 3],
     /// The bound that γ sits at.
     pub bound: Option<f64>,
+    /// The bound that C0 sits at.
+    pub limit_bound: Option<f64>,
     /// R².
     pub r_squared: f64,
 }
@@ -68,7 +73,9 @@ pub fn power(x: &[f64], y: &[f64], rising: Option<f64>) -> Result<Fitted, String
     let of = |name: &str| fit.parameter(name).map_or(f64::NAN, |p| p.quantity.value);
     let (limit, factor) = (of("C0"), of("C"));
     let values = [rising.map_or(limit, |top| top - limit), rising.map_or(factor, |_| -factor), of("γ")];
-    Ok(Fitted { values, bound: fit.parameter("γ").and_then(|p| p.bound), r_squared: fit.r_squared })
+    let bound = |name: &str| fit.parameter(name).and_then(|p| p.bound);
+    let limit_bound = bound("C0").map(|b| rising.map_or(b, |top| top - b));
+    Ok(Fitted { values, bound: bound("γ"), limit_bound, r_squared: fit.r_squared })
 }
 
 /// The law of values and of those without each fold, `left[fold][context]`; `smooth` stands for the values where errors are computed.
@@ -90,8 +97,11 @@ pub(super) fn of(
     let base = values(smooth);
     let left: Vec<[f64; 3]> = left.iter().map(|y| values(y)).collect();
     let estimate = |i: usize| jackknife.around(all.values[i], base[i], &left.iter().map(|l| l[i]).collect::<Vec<_>>());
+    let plain = |e: Estimate, bound: Option<f64>| if bound.is_some() { Estimate { value: e.value, ..Estimate::default() } } else { e };
     let [limit, factor, exponent] = [0, 1, 2].map(estimate);
-    Ok(Power { of: of.into(), at, limit, factor, exponent, bound: all.bound, r_squared: all.r_squared, generalised: None })
+    let (limit, exponent) = (plain(limit, all.limit_bound), plain(exponent, all.bound));
+    let (bound, limit_bound) = (all.bound, all.limit_bound);
+    Ok(Power { of: of.into(), at, limit, factor, exponent, bound, limit_bound, r_squared: all.r_squared, generalised: None })
 }
 
 /// The law of resampled losses under their covariance.

@@ -2,7 +2,8 @@
 //!
 //! A longer context tells more and is harder to learn from: of a given amount of data some length is best, and it grows with the amount (Shi et al. 2025, arXiv:2502.01481). Given CE(c) of models
 //! trained on D tokens each, c* minimises the parabola in ln c through the least measured loss and its two neighbours; where that loss is the first or the last of the curve, only a bound is
-//! known. Growth: ln c* = a + b ln D by least squares.
+//! known. Growth: ln c* = a + b ln D by least squares; the error of b is the larger of two, that which the scatter about the line gives, and the jackknife's, which takes the same fold of
+//! texts out of all curves: a few points may lie on a line by chance, however little each is known.
 
 use crate::error::{Error, Result};
 use crate::estimate::special::student_quantile;
@@ -54,7 +55,7 @@ pub struct Optimum {
     pub name: String,
     /// D.
     pub size: f64,
-    /// c*, with the standard error of its logarithm times c*, and an interval that is even in logarithms.
+    /// c*, with the standard error of its logarithm times c*, and an interval that is even in logarithms; at an end of the curve the length there, without errors, since it is only a bound.
     pub context: Estimate,
     /// The measured context length of least loss.
     pub measured: u32,
@@ -69,7 +70,7 @@ pub struct Optimum {
 pub struct Growth {
     /// By model, in ascending D.
     pub optima: Vec<Optimum>,
-    /// b in c* ~ D^b, of models whose minimum lies inside their curve; an error from three models on. `None` with fewer than two.
+    /// b in c* ~ D^b, of models whose minimum lies inside their curve. `None` with fewer than two of different D.
     pub exponent: Option<Estimate>,
     /// c* at D = 1: e^a.
     pub factor: Option<f64>,
@@ -94,25 +95,46 @@ fn least(points: &[(f64, f64)]) -> Option<(f64, usize, Place)> {
 /// # Errors
 /// No curve, a curve of fewer than three context lengths, a size that is none.
 pub fn growth(curves: &[Curve], level: f64) -> Result<Growth> {
-    let mut optima = curves.iter().map(|c| optimum(c, level)).collect::<Result<Vec<_>>>()?;
-    optima.sort_by(|a, b| a.size.total_cmp(&b.size));
-    let inside: Vec<(f64, f64)> = optima.iter().filter(|o| o.place == Place::Inside).map(|o| (libm::log(o.size), libm::log(o.context.value))).collect();
-    let n = inside.len() as f64;
-    let (mx, my) = inside.iter().fold((0.0, 0.0), |(x, y), p| (x + p.0 / n, y + p.1 / n));
-    let (xx, xy) = inside.iter().fold((0.0, 0.0), |(xx, xy), p| (xx + (p.0 - mx) * (p.0 - mx), xy + (p.0 - mx) * (p.1 - my)));
-    if inside.len() < 2 || xx <= 0.0 {
-        return Ok(Growth { optima, exponent: None, factor: None });
-    }
-    let slope = xy / xx;
-    let freedom = n - 2.0;
-    let left: f64 = inside.iter().map(|p| p.1 - my - slope * (p.0 - mx)).map(|e| e * e).sum();
-    let se = (freedom > 0.0).then(|| (left / freedom / xx).sqrt());
-    let reach = se.map(|se| se * student_quantile(0.5 + 0.5 * level, freedom));
+    let mut found = curves.iter().map(|c| optimum(c, level)).collect::<Result<Vec<_>>>()?;
+    found.sort_by(|a, b| a.0.size.total_cmp(&b.0.size));
+    let inside: Vec<&(Optimum, Vec<f64>)> = found.iter().filter(|f| f.0.place == Place::Inside).collect();
+    let x: Vec<f64> = inside.iter().map(|f| libm::log(f.0.size)).collect();
+    let y: Vec<f64> = inside.iter().map(|f| libm::log(f.0.context.value)).collect();
+    let optima = found.iter().map(|f| f.0.clone()).collect();
+    let Some((slope, intercept)) = line(&x, &y) else { return Ok(Growth { optima, exponent: None, factor: None }) };
+    let upper = 0.5 + 0.5 * level;
+    let (freedom, mean) = (x.len() as f64 - 2.0, x.iter().sum::<f64>() / x.len() as f64);
+    let (left, spread) = x.iter().zip(&y).fold((0.0, 0.0), |(left, spread), (x, y)| {
+        let off = y - intercept - slope * x;
+        (left + off * off, spread + (x - mean) * (x - mean))
+    });
+    let scatter = (freedom > 0.0).then(|| (left / freedom / spread).sqrt()).map(|se| (se, se * student_quantile(upper, freedom)));
+    // The curves are of the same texts, so that a fold is left out of all of them at once.
+    let folds = &curves[0].folds;
+    let alike = curves.iter().all(|c| c.folds == *folds) && inside.iter().all(|f| f.1.len() == folds.len());
+    let without = |g: usize| line(&x, &inside.iter().map(|f| f.1[g]).collect::<Vec<_>>()).map_or(f64::NAN, |l| l.0);
+    let texts = alike.then(|| Jackknife::new(folds, level).error(slope, &(0..folds.len()).map(without).collect::<Vec<_>>())).flatten();
+    let texts = texts.map(|se| (se, se * student_quantile(upper, folds.len() as f64 - 1.0)));
+    let (se, reach) = [scatter, texts].into_iter().flatten().fold((None, None), |(se, reach): (Option<f64>, Option<f64>), (s, r)| {
+        (Some(se.map_or(s, |most| most.max(s))), Some(reach.map_or(r, |most| most.max(r))))
+    });
     let exponent = Estimate { value: slope, se, lo: reach.map(|r| slope - r), hi: reach.map(|r| slope + r) };
-    Ok(Growth { optima, exponent: Some(exponent), factor: Some(libm::exp(my - slope * mx)) })
+    Ok(Growth { optima, exponent: Some(exponent), factor: Some(libm::exp(intercept)) })
 }
 
-fn optimum(curve: &Curve, level: f64) -> Result<Optimum> {
+/// Slope and intercept by least squares; `None` without two different x.
+fn line(x: &[f64], y: &[f64]) -> Option<(f64, f64)> {
+    if x.iter().all(|v| v == x.first().unwrap_or(v)) {
+        return None;
+    }
+    let n = x.len() as f64;
+    let (mx, my) = (x.iter().sum::<f64>() / n, y.iter().sum::<f64>() / n);
+    let (xx, xy) = x.iter().zip(y).fold((0.0, 0.0), |(xx, xy), (x, y)| (xx + (x - mx) * (x - mx), xy + (x - mx) * (y - my)));
+    Some((xy / xx, my - xy / xx * mx))
+}
+
+/// The best context length of one model, and its logarithm without each fold.
+fn optimum(curve: &Curve, level: f64) -> Result<(Optimum, Vec<f64>)> {
     if !(curve.size > 0.0 && curve.size.is_finite()) {
         return Err(Error::input(format!("{} is no number of tokens that {} was trained on", curve.size, curve.name)));
     }
@@ -125,9 +147,12 @@ fn optimum(curve: &Curve, level: f64) -> Result<Optimum> {
     let (ln, i, place) = with(&losses).ok_or_else(|| Error::input(format!("{} has no context length", curve.name)))?;
     let left: Vec<f64> = curve.left_out.iter().map(|y| with(y).map_or(f64::NAN, |l| l.0)).collect();
     let e = Jackknife::new(&curve.folds, level).estimate(ln, &left);
-    let c = libm::exp(ln);
-    let context = Estimate { value: c, se: e.se.map(|s| s * c), lo: e.lo.map(libm::exp), hi: e.hi.map(libm::exp) };
-    Ok(Optimum { name: curve.name.clone(), size: curve.size, context, measured: curve.points[i].0, loss: losses[i], place })
+    let (c, measured) = (libm::exp(ln), curve.points[i].0);
+    let context = match place {
+        Place::Inside => Estimate { value: c, se: e.se.map(|s| s * c), lo: e.lo.map(libm::exp), hi: e.hi.map(libm::exp) },
+        Place::First | Place::Last => Estimate { value: f64::from(measured), ..Estimate::default() },
+    };
+    Ok((Optimum { name: curve.name.clone(), size: curve.size, context, measured, loss: losses[i], place }, left))
 }
 
 #[cfg(test)]
@@ -152,9 +177,20 @@ mod tests {
         }
         let b = g.exponent.unwrap();
         assert!((b.value - 0.5).abs() < 1e-9 && b.se.unwrap() < 1e-6 && (g.factor.unwrap() - 0.02).abs() < 1e-9);
+        // Two folds of the same texts, without which the minima move apart by a factor of D^±0.1: the jackknife's error of b is 0.1, Student's quantile of one degree of freedom 12.706.
+        let moved = |size: f64, best: f64| {
+            let c = curve(size, best, &all);
+            let without = |b: f64| curve(size, best * size.powf(b), &all).points.iter().map(|p| p.1).collect();
+            Curve { left_out: vec![without(0.1), without(-0.1)], folds: vec![4, 4], ..c }
+        };
+        let b = growth(&[moved(1.0, 20.0), moved(4.0, 40.0)], 0.95).unwrap().exponent.unwrap();
+        assert!((b.se.unwrap() - 0.1).abs() < 1e-9 && (b.hi.unwrap() - b.value - 1.2706).abs() < 1e-4, "{b:?}");
+        // Models of one size say nothing of growth.
+        assert_eq!(growth(&[curve(3e6, 20.0, &all), curve(3e6, 40.0, &all), curve(3e6, 30.0, &all)], 0.95).unwrap().exponent, None);
         // A curve that still falls bounds its optimum and enters no fit.
         let g = growth(&[curve(1.0, 1000.0, &all), curve(2.0, 1.0, &all)], 0.95).unwrap();
         assert_eq!((g.optima[0].place, g.optima[1].place, g.exponent), (Place::Last, Place::First, None));
+        assert_eq!(g.optima[0].context, Estimate { value: 256.0, ..Estimate::default() });
         assert!(growth(&[curve(0.0, 9.0, &all)], 0.95).is_err() && growth(&[curve(1.0, 9.0, &[8, 16])], 0.95).is_err());
     }
 }

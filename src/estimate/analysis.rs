@@ -2,7 +2,7 @@
 
 use super::bracket::{Bracket, brackets};
 use super::contribution::{Contributions, Estimator, NgramCorrection};
-use super::errors::{ErrorModel, Intervals, Resamples, Resampling};
+use super::errors::{ErrorModel, Interval, Intervals, Resamples, Resampling};
 use super::fit::{Fit, FitRange, Unfitted};
 use super::laws::{Laws, LossByPosition};
 use super::ngram::NgramEntropies;
@@ -18,7 +18,18 @@ const SATURATED: f64 = 0.9;
 /// Whether an estimate from groups of `members` chunks lies so near to a ceiling that no interval of it is to be quoted: nearly all groups then give the ceiling, the few
 /// that do not decide, and neither a bootstrap nor a standard error knows of those that happened not to be drawn.
 pub fn saturates(estimator: Estimator, value: f64, members: usize) -> bool {
-    estimator == Estimator::Infonce && value > SATURATED * libm::log(members as f64)
+    ceiling(estimator, members).is_some_and(|most| value > SATURATED * most)
+}
+
+/// The most that an estimate from groups of `members` chunks can be, in nats: ln(K + 1) of InfoNCE.
+fn ceiling(estimator: Estimator, members: usize) -> Option<f64> {
+    (estimator == Estimator::Infonce).then(|| libm::log(members as f64))
+}
+
+/// The interval to quote of an estimate; none where it [`saturates`], and none reaches above what there can be.
+pub(super) fn quoted(estimator: Estimator, value: f64, members: usize, interval: Option<Interval>) -> Option<Interval> {
+    let most = ceiling(estimator, members).unwrap_or(f64::INFINITY);
+    interval.filter(|_| !saturates(estimator, value, members)).map(|i| Interval { lo: i.lo, hi: i.hi.min(most) })
 }
 
 /// What to compute.
@@ -173,8 +184,7 @@ pub fn analyse(sums: &Sums, options: &Options, ngram: Option<&NgramEntropies>) -
             if too_few_documents {
                 notes.push(Note::TooFewDocuments);
             }
-            let saturated = saturates(cell.estimator, value, members);
-            if saturated {
+            if saturates(cell.estimator, value, members) {
                 notes.push(Note::Saturated);
             }
             if cell.estimator == Estimator::L1out && value > ceiling {
@@ -186,7 +196,7 @@ pub fn analyse(sums: &Sums, options: &Options, ngram: Option<&NgramEntropies>) -
             if cell.estimator == Estimator::DirectNgram && ngram.is_some_and(|h| h.0.iter().any(|e| e.se.is_none())) {
                 notes.push(Note::NoNgramError);
             }
-            let quoted = intervals.chosen(resamples.units).filter(|_| !saturated);
+            let quoted = quoted(cell.estimator, value, members, intervals.chosen(resamples.units));
             Point {
                 estimator: cell.estimator,
                 ratio: cell.ratio,

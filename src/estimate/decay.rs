@@ -102,7 +102,7 @@ impl Decay {
 
     /// χ² by degrees of freedom, which are the distances less three.
     pub fn misfit(&self) -> f64 {
-        self.chi_squared / (self.distances.len() - 3) as f64
+        self.chi_squared / self.distances.len().saturating_sub(3).max(1) as f64
     }
 
     /// The law at a distance.

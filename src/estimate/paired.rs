@@ -4,9 +4,9 @@
 //! by group, so that the difficulty of a text cancels; errors and intervals are those of [`Resamples`]: groups, or documents where these recur. All come
 //! from the same draws of units, the exponents' differences too.
 
-use super::analysis::saturates;
+use super::analysis::{quoted, saturates};
 use super::contribution::{Cell, Contributions};
-use super::errors::{Resamples, Resampling};
+use super::errors::{Interval, Resamples, Resampling};
 use super::fit::Quantity;
 use super::jackknife::Estimate;
 use super::power::PowerLaw;
@@ -158,18 +158,17 @@ pub fn compare(models: &[Sums], options: &Options, ngram: Option<&NgramEntropies
     let saturated = |p: &Profile| p.information.iter().map(|i| saturates(i.estimator, i.estimate.value, members)).collect::<Vec<bool>>();
     let marks: Vec<Vec<bool>> = models.iter().map(saturated).collect();
     for ((model, difference), own) in models.iter_mut().zip(&mut differences).zip(&marks) {
-        unquoted(model, own);
-        difference.iter_mut().for_each(|d| [own, &marks[baseline]].into_iter().for_each(|which| unquoted(d, which)));
+        for i in &mut model.information {
+            let interval = i.estimate.lo.zip(i.estimate.hi).map(|(lo, hi)| Interval { lo, hi });
+            let quoted = quoted(i.estimator, i.estimate.value, members, interval);
+            (i.estimate.lo, i.estimate.hi) = (quoted.map(|q| q.lo), quoted.map(|q| q.hi));
+        }
+        let taken = own.iter().zip(&marks[baseline]).map(|(a, b)| *a || *b);
+        let information = difference.iter_mut().flat_map(|d| &mut d.information);
+        information.zip(taken).filter(|(_, taken)| *taken).for_each(|(i, _)| (i.estimate.lo, i.estimate.hi) = (None, None));
     }
     let documents = resampled(&base.loss, &vec![0.0; bins.len() + 1]).documents;
     Ok(Paired { bins, groups: of_groups.len(), documents, resampling: how, models, differences })
-}
-
-/// Takes the intervals of some information away.
-fn unquoted(profile: &mut Profile, which: &[bool]) {
-    for (i, _) in profile.information.iter_mut().zip(which).filter(|(_, taken)| **taken) {
-        (i.estimate.lo, i.estimate.hi) = (None, None);
-    }
 }
 
 /// Estimators and ratios of some cells, in their order.

@@ -9,7 +9,7 @@ use super::entropies::EntropyEstimator;
 use super::errors::Interval;
 use super::ngram::CountOfCounts;
 use super::special::student_quantile;
-use super::tally::FoldCounts;
+use super::tally::{FoldCounts, total};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -65,8 +65,8 @@ pub struct TwoPointValue {
     pub interval: Option<Interval>,
     /// I_d of shuffled pairs.
     pub shuffled: Option<f64>,
-    /// I_d of the first documents alone, in the order of [`TwoPoint::growth`].
-    pub growth: Vec<f64>,
+    /// I_d of the first documents alone, in the order of [`TwoPoint::growth`]; `None` where they have no pair.
+    pub growth: Vec<Option<f64>>,
     /// I_d with each fold left out.
     #[serde(skip)]
     left_out: Vec<f64>,
@@ -81,6 +81,8 @@ pub struct TwoPointAt {
     pub pairs: u64,
     /// Different ones among them.
     pub distinct: u64,
+    /// Folds with a pair: the independent units behind errors.
+    pub folds: usize,
     /// By estimator, in the order of [`EntropyEstimator::ALL`].
     pub values: Vec<TwoPointValue>,
 }
@@ -141,7 +143,10 @@ impl TwoPoint {
             .zip(values.chunks(EntropyEstimator::ALL.len()))
             .map(|(cells, values)| {
                 let counts = cells[0].0;
-                TwoPointAt { distance: counts.distance, pairs: counts.joint.total(), distinct: counts.joint.distinct(), values: values.to_vec() }
+                let pairs = counts.joint.total();
+                // Of one fold there is nothing to leave out.
+                let folds = counts.joint.left_out.iter().filter(|left| total(left) < pairs).count().max(1);
+                TwoPointAt { distance: counts.distance, pairs, distinct: counts.joint.distinct(), folds, values: values.to_vec() }
             })
             .collect();
         let laws = (0..EntropyEstimator::ALL.len()).map(|i| law(&points, i, options)).collect();
@@ -182,7 +187,7 @@ fn value(counts: &PairCounts, singles: &FoldCounts, estimator: EntropyEstimator,
         se,
         interval: se.map(|se| Interval { lo: nats - t * se, hi: nats + t * se }),
         shuffled: counts.shuffled.as_ref().map(|s| singly - estimator.of(s)),
-        growth: (0..counts.joint.first.len()).map(|i| information(|c| &c.first, i)).collect(),
+        growth: counts.joint.first.iter().enumerate().map(|(i, c)| (!c.is_empty()).then(|| information(|c| &c.first, i))).collect(),
         left_out,
     }
 }

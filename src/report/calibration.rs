@@ -135,7 +135,7 @@ impl Calibration {
             x: Axis::new("ℓ (tokens)", Scale::Log2),
             y: Axis::new("coverage", Scale::Linear),
             series,
-            notes: vec!["dashed: within, at 99%, over all sources, estimators and ℓ together; saturated points have no interval".into()],
+            notes: vec!["dashed: 99% band over all sources, estimators and ℓ together".into()],
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use super::Block;
 use super::figure::{Axis, Look, Panel, Plot, Point as Mark, Scale, Series};
-use super::laws::at_bound;
+use super::laws::{at_bound, parameter};
 use super::results::optional;
-use super::table::{plus_minus, significant, with_interval};
+use super::table::{plus_minus, significant};
 use crate::context::{Analysis, Curve, Design, Line, Plan, Point, Power, Samples};
 use crate::corpus::Fingerprint;
 use crate::error::Result;
@@ -167,9 +167,10 @@ impl ContextReport {
             let mut rows = vec![["", "C0", "C", "γ", "R²"].map(String::from).to_vec()];
             for l in &a.laws {
                 let exponent = interval(&l.exponent) + at_bound(l.bound);
-                rows.push(vec![lawful(&l.of, l.at), interval(&l.limit), interval(&l.factor), exponent, format!("{:.4}", l.r_squared)]);
+                let limit = interval(&l.limit) + at_bound(l.limit_bound);
+                rows.push(vec![lawful(&l.of, l.at), limit, interval(&l.factor), exponent, format!("{:.4}", l.r_squared)]);
                 if let Some(g) = &l.generalised {
-                    let of = |name: &str| g.parameter(name).map_or(String::new(), |p| with_interval(&p.quantity) + at_bound(p.bound));
+                    let of = |name: &str| g.parameter(name).map_or(String::new(), parameter);
                     rows.push(vec!["CE, by its covariance".into(), of("C0"), of("C"), of("γ"), format!("{:.4}", g.r_squared)]);
                 }
             }
@@ -248,7 +249,13 @@ impl ContextReport {
                 band: Vec::new(),
             };
             let unit = if line.of == "dimension" { "eigenvalues" } else { "nats" };
-            panels.push(panel(&format!("Loss against {}", named(line)), Axis::new(format!("{} ({unit})", named(line)), Scale::Linear), ce(), vec![series]));
+            let mut against =
+                panel(&format!("Loss against {}", named(line)), Axis::new(format!("{} ({unit})", named(line)), Scale::Linear), ce(), vec![series]);
+            let others = a.lines.iter().filter(|l| l.of == line.of).count();
+            if others > 1 {
+                against.notes.push(format!("of {others} such lines the one with the largest R²"));
+            }
+            panels.push(against);
         }
         Plot { panels, columns: 3, shared: false }
     }

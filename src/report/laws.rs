@@ -28,7 +28,8 @@ pub(super) fn in_short(a: &Analysis) -> String {
         for l in &a.laws {
             let ratio = if a.laws.iter().all(|other| other.ratio == first.ratio) { String::new() } else { format!(" at ratio {}", l.ratio) };
             if let Some(best) = l.comparison.best() {
-                let _ = writeln!(out, "    {}{ratio}: I = {}; {}{}", l.estimator, best.law.formula(), parameters(best), also(&l.comparison));
+                let misfit = misfit(&l.comparison).map_or(String::new(), |told| format!("; {told}"));
+                let _ = writeln!(out, "    {}{ratio}: I = {}; {}{}{misfit}", l.estimator, best.law.formula(), parameters(best), also(&l.comparison));
             }
         }
     }
@@ -44,7 +45,10 @@ pub(super) fn in_short(a: &Analysis) -> String {
 fn loss_in_short(loss: &LossByPosition) -> String {
     let last = loss.bins.last().map_or(0, |b| b.to);
     match loss.comparison.as_ref().and_then(Comparison::best) {
-        Some(fit) => format!("\n  Loss at token t = 1 … {last}: {} nats; {}; χ²/dof {}\n", fit.law.formula(), parameters(fit), over_freedom(fit)),
+        Some(fit) => {
+            let misfit = loss.comparison.as_ref().and_then(misfit).map_or(String::new(), |told| format!("; {told}"));
+            format!("\n  Loss at token t = 1 … {last}: {} nats; {}; χ²/dof {}{misfit}\n", fit.law.formula(), parameters(fit), over_freedom(fit))
+        }
         None => format!("\n  no law of the loss at token t = 1 … {last}: {}\n", loss.why.as_deref().unwrap_or("there are no points")),
     }
 }
@@ -103,13 +107,16 @@ pub fn comparison(c: &Comparison) -> String {
     for r in &c.refused {
         let _ = writeln!(out, "    no {}: {}", r.law, r.why);
     }
+    if let Some(told) = misfit(c) {
+        let _ = writeln!(out, "    {told}");
+    }
     if !c.slopes.is_empty() {
         let slopes = c.slopes.iter().map(|s| format!("{} to {}: {}", place(s.from), place(s.to), with_interval(&s.slope)));
         let _ = writeln!(out, "    local slopes d ln I / d ln ℓ: {}", slopes.collect::<Vec<_>>().join("; "));
     }
     for w in &c.without_smallest {
         let exponent = match (w.exponent_of, w.exponent) {
-            (Some(law), Some(q)) => format!("{} of {law} {}", law.exponent().unwrap_or("exponent"), with_interval(&q)),
+            (Some(law), Some(q)) => format!("{} of {law} {}{}", law.exponent().unwrap_or("exponent"), with_interval(&q), at_bound(w.bound)),
             _ => "no exponent".into(),
         };
         let best = w.best.filter(|_| c.laws.len() > 1).map_or(String::new(), |l| format!(", best {l}"));
@@ -133,10 +140,27 @@ pub(super) fn at_bound(bound: Option<f64>) -> &'static str {
     if bound.is_some() { " (at its bound)" } else { "" }
 }
 
+/// A parameter with its interval; of one at its bound the bound, however wide the interval is.
+pub(super) fn parameter(p: &Parameter) -> String {
+    // Bounds that are searched for as logarithms come back with a rounding.
+    let bound = p.bound.map(|b| format!("{b:.9e}").parse::<f64>().unwrap_or(b));
+    match (bound, p.quantity.lo, p.quantity.hi) {
+        (Some(bound), Some(lo), Some(hi)) => format!("{bound} [{}, {}]{}", significant(lo, 3), significant(hi, 3), at_bound(p.bound)),
+        (Some(bound), ..) => format!("{bound}{}", at_bound(p.bound)),
+        _ => with_interval(&p.quantity),
+    }
+}
+
 /// `β = 0.72 [0.70, 0.75], A = …`, and which of them are at a bound.
 pub(super) fn parameters(f: &LawFit) -> String {
-    let one = |p: &Parameter| format!("{} = {}{}", p.name, with_interval(&p.quantity), at_bound(p.bound));
+    let one = |p: &Parameter| format!("{} = {}", p.name, parameter(p));
     f.parameters.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// What is to be said where not even the best law holds.
+pub(super) fn misfit(c: &Comparison) -> Option<String> {
+    let best = c.best().filter(|f| c.hartlap.is_some() && f.misfits())?;
+    Some(format!("χ²/dof = {}: the points follow none of these laws, and parameters are those of the curve drawn", over_freedom(best)))
 }
 
 /// Laws that lie as near as the best.

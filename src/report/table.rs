@@ -153,8 +153,9 @@ pub(super) fn remarks(a: &Analysis) -> Vec<String> {
     }
     if noted(Note::Saturated) {
         out.push(format!(
-            "infonce is near its ceiling ln(K + 1) = {:.3}, where it has no interval and says no more than that I is about as large at least; raise --foreign",
-            ((a.foreign + 1) as f64).ln()
+            "infonce is near its ceiling ln(K + 1) = {:.3}, where it has no interval and says no more than that I is about as large at least{}; raise --foreign",
+            ((a.foreign + 1) as f64).ln(),
+            if a.fits.iter().any(|f| f.estimator == Estimator::Infonce) { ": its β and laws are those of the ceiling" } else { "" }
         ));
     }
     out.extend(bracket::sentences(a));

@@ -2,6 +2,7 @@
 
 use super::Block;
 use super::figure::{Axis, Look, Panel, Plot, Point, Scale, Series};
+use super::laws::at_bound;
 use super::results::optional;
 use super::table::{plus_minus, significant};
 use crate::corpus::Fingerprint;
@@ -51,14 +52,14 @@ impl TwoPointReport {
 
     /// One row a distance and estimator; an empty field where there is no error or no baseline.
     pub fn csv(&self) -> String {
-        let mut out = String::from("distance,unit,estimator,nats,se,lo,hi,level,shuffled,pairs,distinct,documents\n");
+        let mut out = String::from("distance,unit,estimator,nats,se,lo,hi,level,shuffled,pairs,distinct,folds,documents\n");
         let TwoPoint { level, documents, points, .. } = &self.result;
-        for TwoPointAt { distance, pairs, distinct, values } in points {
+        for TwoPointAt { distance, pairs, distinct, folds, values } in points {
             for v in values {
                 let name = serde_json::to_value(v.estimator).ok().and_then(|n| n.as_str().map(str::to_string)).unwrap_or_default();
                 let (se, lo, hi, shuffled) = (optional(v.se), optional(v.interval.map(|i| i.lo)), optional(v.interval.map(|i| i.hi)), optional(v.shuffled));
                 let (unit, nats) = (&self.unit, v.nats);
-                let _ = writeln!(out, "{distance},{unit},{name},{nats},{se},{lo},{hi},{level},{shuffled},{pairs},{distinct},{documents}");
+                let _ = writeln!(out, "{distance},{unit},{name},{nats},{se},{lo},{hi},{level},{shuffled},{pairs},{distinct},{folds},{documents}");
             }
         }
         out
@@ -88,7 +89,11 @@ impl TwoPointReport {
             let mut rows = vec![std::iter::once("d".to_string()).chain(heads).collect()];
             for p in &r.points {
                 let Some(v) = p.values.get(SHOWN) else { continue };
-                rows.push(std::iter::once(p.distance.to_string()).chain(v.growth.iter().chain([&v.nats]).map(|&x| significant(x, 4))).collect());
+                rows.push(
+                    std::iter::once(p.distance.to_string())
+                        .chain(v.growth.iter().copied().chain([Some(v.nats)]).map(|x| x.map_or("–".into(), |x| significant(x, 4))))
+                        .collect(),
+                );
             }
             out.push(Block::table(
                 format!("the same ({}) from the first documents alone: what falls with their number is bias", EntropyEstimator::ALL[SHOWN]),
@@ -107,8 +112,9 @@ impl TwoPointReport {
             for l in &r.laws {
                 let Some(law) = &l.law else { continue };
                 let range = [law.distances.first(), law.distances.last()].into_iter().flatten().map(u64::to_string).collect::<Vec<_>>().join(" … ");
-                let published = law.published.map_or([String::new(), String::new()], |l| [significant(l.exponent, 3), significant(l.amplitude, 3)]);
-                let fitted = [law.exponent, law.amplitude, law.residual].map(|f| with_interval(&f));
+                let published = law.published.map_or(["–".into(), "–".into()], |l| [significant(l.exponent, 3), significant(l.amplitude, 3)]);
+                let mut fitted = [law.exponent, law.amplitude, law.residual].map(|f| with_interval(&f));
+                fitted[2] += at_bound((law.residual.value == 0.0).then_some(0.0));
                 rows.push(std::iter::once(l.estimator.to_string()).chain(fitted).chain([range, significant(law.misfit(), 2)]).chain(published).collect());
             }
             let level = r.level * 100.0;
@@ -117,7 +123,10 @@ impl TwoPointReport {
         }
         let unfitted = r.laws.iter().filter_map(|l| l.unfitted.as_ref().map(|why| format!("no law for {}: {why}", l.estimator)));
         let few = (r.documents < FEW_DOCUMENTS).then(|| format!("too few documents: errors from {} documents are not to be trusted", r.documents));
-        out.extend(unfitted.chain(self.misfit()).chain(few).map(Block::Remark));
+        // Where the whole corpus has few documents that is said once.
+        let thin = r.points.iter().filter(|p| (p.folds as u64) < FEW_DOCUMENTS.min(r.folds as u64)).map(|p| p.distance.to_string()).collect::<Vec<_>>();
+        let thin = (!thin.is_empty()).then(|| format!("too few documents are long enough at d = {}: errors there are not to be trusted", thin.join(", ")));
+        out.extend(unfitted.chain(self.misfit()).chain(few).chain(thin).map(Block::Remark));
         out
     }
 

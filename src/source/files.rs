@@ -61,10 +61,16 @@ pub fn describe(source: &dyn Known, splits: &[u32], ratios: &[u32], estimators: 
 /// `[documents, length]` of u16, or u32 where the vocabulary needs it.
 ///
 /// # Errors
-/// Nothing to draw, documents of more than 2²⁸ tokens, or a file that cannot be written.
+/// Nothing to draw, documents of more than 2²⁸ tokens or more than 2³⁴ in all, a name that does not end in `.npy`, or a file that cannot be written.
 pub fn draw(process: &AnyProcess, documents: usize, length: usize, seed: u64, out: &Path) -> Result<()> {
     if documents == 0 || !(1..=1 << 28).contains(&length) {
         return Err(Error::input(format!("draw at least one document, of 1 to 2^28 tokens, not {documents} of {length}")));
+    }
+    if documents.checked_mul(length).is_none_or(|all| all > 1 << 34) {
+        return Err(Error::input(format!("{documents} documents of {length} tokens are more than one file is for; draw at most 2^34 tokens")));
+    }
+    if out.extension().is_none_or(|e| e != "npy") {
+        return Err(Error::file(out, "would be a NumPy array under another name; let it end in .npy"));
     }
     write_npy(out, [documents, length], process.vocab(), (0..documents).map(|i| process.draw(length, &mut Rng::new(seed, i as u64))))
 }

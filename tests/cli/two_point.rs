@@ -78,7 +78,7 @@ fn results_in_a_folder() {
     assert_eq!(printed, fs::read_to_string(out.join("result.json")).unwrap());
     let result: Value = serde_json::from_str(&printed).unwrap();
     let csv = fs::read_to_string(out.join("result.csv")).unwrap();
-    assert!(csv.starts_with("distance,unit,estimator,nats,se,lo,hi,level,shuffled,pairs,distinct,documents\n"));
+    assert!(csv.starts_with("distance,unit,estimator,nats,se,lo,hi,level,shuffled,pairs,distinct,folds,documents\n"));
     assert_eq!(csv.lines().count(), 1 + 4 * result["points"].as_array().unwrap().len());
     let row = csv.lines().find(|l| l.starts_with("2,tokens,grassberger,")).unwrap();
     assert_eq!(row.split(',').nth(3).unwrap().parse::<f64>().unwrap(), nats(&result, 2, "grassberger"));

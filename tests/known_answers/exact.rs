@@ -78,6 +78,11 @@ fn infonce_saturates() {
     // Where nearly all groups give the ceiling there is no interval to quote: of 400 such, 321 to 356 held what they should (docs/calibration.md).
     assert!(p[1].value <= 4f64.ln() && p[1].notes.contains(&Note::Saturated) && (p[1].lo, p[1].hi) == (None, None), "{p:?}");
     assert!(!p[0].notes.contains(&Note::Saturated) && p[0].lo.is_some() && p[0].hi.is_some(), "{p:?}");
+    // Four groups, whose Student's interval would reach above what InfoNCE can be.
+    let few = measure(AnyProcess::SantaFe(process.clone()), &mut Exact(&process), &super::design(Pairing::Matched, 3, 64, &[16], &[2]), 4, 105);
+    let p = points(&few, &[Estimator::Infonce]);
+    let whole = p[0].intervals.student.unwrap();
+    assert!(whole.hi > 4f64.ln() && p[0].hi == Some(4f64.ln()) && p[0].lo == Some(whole.lo), "{p:?}");
 }
 
 /// With the true conditionals as q the bracket holds I, and says where it is only wide. Eight one-sided looks at 0.05 % each.

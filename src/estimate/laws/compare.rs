@@ -67,6 +67,9 @@ pub struct Without {
     pub exponent_of: Option<Law>,
     /// Its exponent.
     pub exponent: Option<Quantity>,
+    /// The bound that this sits at.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub bound: Option<f64>,
 }
 
 impl Comparison {
@@ -137,17 +140,17 @@ impl Curve {
         let without = |left_out: usize| {
             let curve = self.from(left_out);
             let mut criteria = Vec::new();
-            let mut exponent = None;
+            let (mut exponent, mut bound) = (None, None);
             for f in fits {
                 let with_errors = Some(f.law) == exponent_of;
                 if let Ok(fit) = curve.fit_as(f.law, with_errors) {
                     criteria.push((f.law, fit.criterion));
-                    if with_errors {
-                        exponent = f.law.exponent().and_then(|name| fit.parameter(name)).map(|p| p.quantity);
+                    if let Some(p) = f.law.exponent().filter(|_| with_errors).and_then(|name| fit.parameter(name)) {
+                        (exponent, bound) = (Some(p.quantity), p.bound);
                     }
                 }
             }
-            Without { left_out, from: curve.x[0], best: least(&criteria), criteria, exponent_of, exponent }
+            Without { left_out, from: curve.x[0], best: least(&criteria), criteria, exponent_of, exponent, bound }
         };
         (1..points).take_while(|&n| points - n > most).map(without).collect()
     }

@@ -59,6 +59,14 @@ impl LawFit {
         self.parameters.iter().find(|p| p.name == name)
     }
 
+    /// Whether χ² is so large that points of this law, normal and with these errors, would have it in fewer than one case of a thousand (Wilson and Hilferty 1931):
+    /// they then follow another one, and its parameters are those of a curve drawn through them. Only where errors are known.
+    pub fn misfits(&self) -> bool {
+        let k = self.freedom.max(1) as f64;
+        let spread = 2.0 / (9.0 * k);
+        self.chi_squared > k * libm::pow(1.0 - spread + 3.090 * libm::sqrt(spread), 3.0)
+    }
+
     /// The fitted law at x, in nats.
     pub fn at(&self, x: f64) -> f64 {
         self.law.at(x, &self.parameters.iter().map(|p| p.quantity.value).collect::<Vec<_>>())
@@ -97,6 +105,11 @@ impl Curve {
         }
         if let Some(w) = x.windows(2).find(|w| w[0] >= w[1]) {
             return Err(format!("x must ascend, and {} follows {}", w[1], w[0]));
+        }
+        // Squares of smaller numbers are none, and those of larger ones have no end.
+        let largest = y.iter().fold(0.0f64, |most, v| most.max(v.abs()));
+        if largest > 0.0 && !(1e-100..=1e100).contains(&largest) {
+            return Err(format!("the largest value is {largest:e}; give values and errors in a unit in which it is between 1e-100 and 1e100"));
         }
         let mut draws = Vec::new();
         if let Some(c) = &covariance {
@@ -175,18 +188,19 @@ impl Curve {
     pub(crate) fn fit_as(&self, law: Law, errors: bool) -> Result<LawFit, String> {
         let (points, count) = (self.points(), law.parameters().len());
         if points < count + 1 {
-            return Err(format!("{points} points are too few for {count} parameters"));
+            let points = if points == 1 { "1 point is".to_string() } else { format!("{points} points are") };
+            return Err(format!("{points} too few for {count} parameters"));
         }
         let weights = self.whitening()?;
         let search = Search::new(law, &self.places, &weights);
         let found = search.fit(&self.y);
+        if !found.chi_squared.is_finite() {
+            return Err("the points or their errors are too large or too small to be fitted".into());
+        }
         if let Some(c) = law.carrier()
             && found.bound[c].is_some()
         {
             return Err(format!("{} would be 0: the points do not go as {} does", law.parameters()[c], law.formula()));
-        }
-        if !found.chi_squared.is_finite() {
-            return Err("the points or their errors are too large or too small to be fitted".into());
         }
         let told = |raw: &[f64]| -> Vec<f64> { raw.iter().take(count).enumerate().map(|(p, &v)| if p < law.linear() { v } else { law.told(v) }).collect() };
         let values = told(&found.raw);

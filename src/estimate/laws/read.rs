@@ -54,7 +54,13 @@ impl Points {
     /// What is missing or no number, and where.
     pub fn read(text: &str, columns: &Columns) -> Result<Self> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        if text.trim_start().starts_with(['{', '[']) { Self::from_json(text) } else { Self::from_table(text, columns) }
+        if !text.trim_start().starts_with(['{', '[']) {
+            return Self::from_table(text, columns);
+        }
+        if columns.x.is_some() || columns.y.is_some() || columns.se.is_some() || !columns.only.is_empty() {
+            return Err(Error::input("is a JSON object, whose lists have their names; --x, --y, --se and --only are for tables"));
+        }
+        Self::from_json(text)
     }
 
     fn from_json(text: &str) -> Result<Self> {
@@ -80,8 +86,12 @@ impl Points {
         let Some((_, first)) = rows.first() else { return Err(Error::input("holds no rows")) };
         let named = first.iter().any(|f| f.trim().parse::<f64>().is_err());
         let names: Vec<String> = if named { first.iter().map(|f| f.trim().to_string()).collect() } else { Vec::new() };
+        let width = first.len();
         if named {
             rows.remove(0);
+        }
+        if let Some((line, row)) = rows.iter().find(|(_, r)| r.len() != width) {
+            return Err(Error::input(format!("line {line} has {} fields, and the first {width}", row.len())));
         }
         let find = |name: &str| -> Result<usize> {
             let at = names.iter().position(|n| n == name);

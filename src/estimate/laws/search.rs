@@ -60,7 +60,9 @@ impl<'a> Search<'a> {
         let all = || places.iter().flat_map(|p| &p.0).map(|n| n.0);
         let ranges = law.ranges(all().fold(f64::INFINITY, f64::min), all().fold(0.0, f64::max));
         let mut search = Search { law, places, weights, ranges, grid: Vec::new() };
-        let place = |r: Option<&Range>, i: usize| r.map_or(0.0, |r| r.lo + (r.hi - r.lo) * i as f64 / (r.places - 1) as f64);
+        // The last place is the bound itself, which the sum may miss by a rounding.
+        let place =
+            |r: Option<&Range>, i: usize| r.map_or(0.0, |r| if i + 1 == r.places { r.hi } else { r.lo + (r.hi - r.lo) * i as f64 / (r.places - 1) as f64 });
         let [first, second] = search.sizes();
         search.grid = (0..first * second)
             .map(|at| {

@@ -166,7 +166,9 @@ fn what_bears_no_law_says_why() {
     assert!(Curve::measured(&[2.0, 2.0], &[1.0, 2.0], None, how).unwrap_err().contains("must ascend"));
     assert!(Curve::measured(&[0.0, 2.0], &[1.0, 2.0], None, how).unwrap_err().contains("point 1"));
     assert!(Curve::measured(&[1.0, 2.0], &[1.0, 2.0], Some(Covariance::diagonal(&[1.0; 3])), how).unwrap_err().contains("not of 2 points"));
-    assert!(plain(&[2.0, 4.0, 8.0], &[1e200, 2e200, 3e200]).fit(Law::Power).unwrap_err().contains("too large"));
+    assert!(Curve::measured(&[2.0, 4.0, 8.0], &[1e200, 2e200, 3e200], None, how).unwrap_err().contains("in a unit"));
+    let sure = Curve::measured(&[2.0, 4.0, 8.0], &[1.0, 5.0, 2.0], Some(Covariance::diagonal(&[1e-160; 3])), how).unwrap();
+    assert!(sure.fit(Law::Power).unwrap_err().contains("too large or too small"));
     let few = Covariance::given(&[vec![1.0, 0.0, 0.0], vec![0.0, 1.0, 0.0], vec![0.0, 0.0, 1.0]], Some(5)).unwrap();
     let curve = Curve::measured(&[2.0, 4.0, 8.0], &[1.0, 2.0, 3.0], Some(few), how).unwrap();
     assert!(curve.compare(&[Law::Power]).unwrap_err().starts_with("5 independent units"));
@@ -201,4 +203,30 @@ fn intervals_cover() {
         let covered = hit as f64 / replicates as f64;
         assert!((covered - level).abs() <= bound, "{covered}: {level} ± {bound}");
     }
+}
+
+/// What has its limit from the first point on takes ℓ0 to its smallest and γ to its largest, and both are named as bounds, to the last bit.
+#[test]
+fn bounds_are_met_exactly() {
+    let x: Vec<f64> = (0..6).map(|k| f64::from(1 << k)).collect();
+    let curve = Curve::measured(&x, &[5.0; 6], Some(Covariance::diagonal(&[0.1; 6])), Resampling { resamples: 50, ..Resampling::default() }).unwrap();
+    let fit = curve.fit(Law::Saturating).unwrap();
+    let of = |name: &str| fit.parameter(name).unwrap();
+    for (name, bound) in [("ℓ0", 1.0 / 64.0), ("γ", 8.0)] {
+        let p = of(name);
+        assert!(p.bound.is_some_and(|b| b == p.quantity.value && (b - bound).abs() < 1e-14 * bound), "{p:?}");
+    }
+    assert_eq!(of("I∞").bound, None);
+    // Values whose squares are none, or have no end, are refused.
+    for scale in [1e-170, 1e170] {
+        let y: Vec<f64> = x.iter().map(|x| x * scale).collect();
+        assert!(Curve::measured(&x, &y, None, Resampling::default()).unwrap_err().contains("in a unit"));
+    }
+}
+
+/// χ² of 3 degrees of freedom is above 16.27 in one case of a thousand, of 10 above 29.59 (tables; Wilson and Hilferty's approximation is 0.3 and 0.2 above).
+#[test]
+fn misfits_are_one_in_a_thousand() {
+    let fit = |chi_squared, freedom| LawFit { law: Law::Power, parameters: Vec::new(), chi_squared, freedom, criterion: 0.0, r_squared: 0.0 };
+    assert!(!fit(16.27, 3).misfits() && fit(16.6, 3).misfits() && !fit(29.59, 10).misfits() && fit(29.8, 10).misfits());
 }

@@ -6,7 +6,7 @@ mod table;
 use super::{Block, records};
 use crate::corpus::Unit;
 use crate::error::{Error, Result};
-use crate::estimate::{Behind, Estimator, Fit, Outpaces, Point, PowerLaw, Size, analyse, growth, outpaces};
+use crate::estimate::{Behind, Estimator, Fit, Note, Outpaces, Point, PowerLaw, Size, analyse, growth, outpaces};
 use crate::files;
 use crate::measure::Project;
 use crate::model::HistoryState;
@@ -96,7 +96,7 @@ pub struct Report {
     pub models: Vec<Model>,
     /// The laws.
     pub laws: Vec<Law>,
-    /// What measured no law, and why, a sentence each.
+    /// What measured no law, and why, or none to rely on; a sentence each.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub without: Vec<String>,
 }
@@ -162,6 +162,14 @@ pub fn condition(models: &[(String, StoredState)], folders: &[PathBuf], choice: 
                 (Unit::Bytes, Some(bytes)) => 1.0 / bytes,
                 (Unit::Bytes, None) => return Err(Error::file(folder, "has lengths in bytes and does not tell how many make a token")),
             };
+            if analysis.points.iter().any(|p| (p.estimator, p.ratio) == (law.fit.estimator, ratio) && p.notes.contains(&Note::Saturated)) {
+                without.push(format!(
+                    "{} of {} in {} is near its ceiling: its β is the ceiling's, not that of I",
+                    law.fit.estimator,
+                    model.name,
+                    folder.display()
+                ));
+            }
             let points = analysis.points.iter().filter(|p| (p.estimator, p.ratio) == (law.fit.estimator, ratio)).cloned().collect();
             laws.push(Law {
                 record: folder.clone(),

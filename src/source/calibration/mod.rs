@@ -223,10 +223,10 @@ pub fn compare(name: &str, source: &dyn Known, trial: &Trial, draws: &[Drawn], e
     let cells_compared: Vec<CellResult> = compared.collect();
     let exponents = laws.iter().enumerate().filter_map(|(i, &(estimator, ratio))| {
         let of_law = cells.iter().zip(expected).filter(|(c, _)| (c.estimator, c.ratio) == (estimator, ratio));
-        let curve: Option<Vec<(f64, f64)>> = of_law.map(|(c, e)| e.filter(|e| e.value > 0.0).map(|e| (c.split as f64, e.value))).collect();
-        let (exponent, _) = power_line(&curve?)?;
+        let curve: Option<Vec<(f64, Expectation)>> = of_law.map(|(c, e)| e.filter(|e| e.value > 0.0).map(|e| (c.split as f64, e))).collect();
+        let expected = expected_exponent(&curve?)?;
         let estimates: Vec<Estimate> = draws.iter().filter_map(|d| d.exponents[i]).collect();
-        Some(ExponentResult { estimator, ratio, comparison: Comparison::new(Expectation::exact(exponent), &estimates, 0.0)? })
+        Some(ExponentResult { estimator, ratio, comparison: Comparison::new(expected, &estimates, 0.0)? })
     });
     let judged = |(i, &law): (usize, &(Estimator, u32))| {
         let own: Vec<Option<LawDrawn>> = draws.iter().map(|d| d.laws[i]).collect();
@@ -239,6 +239,17 @@ pub fn compare(name: &str, source: &dyn Known, trial: &Trial, draws: &[Drawn], e
         laws: laws.iter().enumerate().filter_map(judged).collect(),
         cells: cells_compared,
     })
+}
+
+/// β of the line through what estimates expect. Where some are sampled its error is that of independent ones; being of the same groups they vary together, by which a slope varies less.
+fn expected_exponent(curve: &[(f64, Expectation)]) -> Option<Expectation> {
+    let (value, _) = power_line(&curve.iter().map(|(l, e)| (*l, e.value)).collect::<Vec<_>>())?;
+    let mean = curve.iter().map(|c| libm::log(c.0)).sum::<f64>() / curve.len() as f64;
+    let from_mean = || curve.iter().map(|c| libm::log(c.0) - mean);
+    let spread = from_mean().map(|x| x * x).sum::<f64>();
+    let part = |(x, (_, e)): (f64, &(f64, Expectation))| x / spread * e.se.unwrap_or(0.0) / e.value;
+    let variance = from_mean().zip(curve).map(part).map(|v| v * v).sum::<f64>();
+    Some(Expectation { value, se: (variance > 0.0).then(|| variance.sqrt()) })
 }
 
 impl Comparison {
@@ -369,6 +380,15 @@ mod tests {
         let bounds = Bounds::of(&[of(vec![cell(true), cell(false)])]);
         assert_eq!(bounds.checks, 3);
         assert!(bounds.covers(&cell(true)) && !bounds.covers(&cell(false)) && !bounds.unbiased(&comparison));
+    }
+
+    /// ℓ = 1 and e²: weights ∓½ of ln I; ln I is off by 0.3 and 0.4.
+    #[test]
+    fn the_error_of_an_expected_exponent() {
+        let at = |value: f64, se| Expectation { value, se };
+        let e = expected_exponent(&[(1.0, at(2.0, Some(0.6))), (2f64.exp(), at(2.0 * 1f64.exp(), Some(0.8 * 1f64.exp())))]).unwrap();
+        assert!((e.value - 0.5).abs() < 1e-15 && (e.se.unwrap() - 0.25).abs() < 1e-15, "{e:?}");
+        assert_eq!(expected_exponent(&[(1.0, at(2.0, None)), (2.0, at(4.0, None))]).unwrap(), Expectation::exact(1.0));
     }
 
     fn trial() -> Trial {
