@@ -50,6 +50,9 @@ fn a_measurement_with_its_files_that_grows() {
     for file in ["result.json", "result.csv", "spectra.csv", "figure.svg"] {
         assert!(fs::read(at("whole").join(file)).unwrap() == fs::read(at("grown").join(file)).unwrap(), "{file}");
     }
+    fs::create_dir(at("other")).unwrap();
+    fs::write(at("other/result.json"), r#"{"design": 1, "models": []}"#).unwrap();
+    refused(args!["optimum", format!("{}=2e6", at("other").display())], &["other/result.json", "is not of hilberg context"]);
     refused(args!["estimate", at("whole")], &["plan.json", "not the plan of a measurement by `hilberg measure`"]);
     // What is complete feeds nothing more.
     let table = told(context(&texts, &at("grown"), &["--chunks", "60", "--kernel-entropy"]));

@@ -86,3 +86,24 @@ fn a_record_has_laws() {
     measure("short", "64");
     refused(args!["estimate", at("short"), "--published", "pg19"], &["--published pg19", "ℓ = 64 was not measured"]);
 }
+
+/// Options that would be passed over, rows that are no rows, and values whose squares are none.
+#[test]
+fn nothing_is_passed_over_in_silence() {
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let json = file("points.json", r#"{"x": [2, 4, 8], "y": [1, 2, 3]}"#);
+    for option in [["--x", "x"], ["--only", "a=b"]] {
+        refused(args!["fit", json; option], &["points.json", "JSON object", "--only"]);
+    }
+    refused(args!["fit", file("wide.csv", "x,y\n1,2\n2,3,9\n4,5\n")], &["wide.csv", "line 3 has 3 fields, and the first 2"]);
+    refused(args!["fit", file("tiny.csv", "x,y\n1,1e-170\n2,2e-170\n4,4e-170\n")], &["tiny.csv", "in a unit"]);
+    // Points of no law: the best of the laws is named, and that it does not hold.
+    let rough = file("rough.csv", "x,y,se\n1,1,0.01\n2,9,0.01\n4,2,0.01\n8,11,0.01\n16,3,0.01\n32,12,0.01\n");
+    let said = told(args!["fit", rough]);
+    assert!(said.contains("the points follow none of these laws"), "{said}");
+}

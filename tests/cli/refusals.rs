@@ -169,6 +169,11 @@ fn options_that_make_no_sense() {
     refused(args!["source", "exact", "--process", "hierarchical-gaussian", "--splits", "4096"], &["4096", "8192"]);
     refused(args!["source", "plant", "--process", "santa-fe", "--layout", "mamba", "--out", "planted"], &["--layout mamba", "--state"]);
     refused(args!["source", "draw", "--process", "fractional-noise", "--out", "drawn.npy"], &["numbers, not tokens"]);
+    refused(args!["source", "draw", "--process", "markov", "--out", "drawn.txt"], &["drawn.txt", ".npy"]);
+    refused(
+        args!["source", "draw", "--process", "markov", "--documents", "99999999999", "--length", "9999999", "--out", "drawn.npy"],
+        &["at most 2^34 tokens"],
+    );
     for text in ["--help", "--version"] {
         assert!(told(args![text]).contains("hilberg"));
     }

@@ -179,3 +179,21 @@ fn what_cannot_be_is_refused() {
         assert!(said.status == Some(2) && said.err.lines().count() == 1 && said.err.contains(more[0]), "{}", said.err);
     }
 }
+
+/// Where only one document of thirteen is long enough, there is no error, no I of the first documents, and a sentence.
+#[test]
+fn distances_with_few_documents_say_so() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("out");
+    let lines: Vec<String> = (0..13u64).map(|i| serde_json::json!({"text": text(if i == 12 { 200 } else { 12 }, i)}).to_string()).collect();
+    let texts = folder.path().join("texts.jsonl");
+    fs::write(&texts, lines.join("\n")).unwrap();
+    let table = told(args!["two-point", texts, "--unit", "bytes", "--quiet", "--distances", "1,4,400", "--out", out]);
+    assert!(table.contains("too few documents are long enough at d = 400: errors there are not to be trusted"), "{table}");
+    let result: Value = serde_json::from_slice(&fs::read(out.join("result.json")).unwrap()).unwrap();
+    let (near, far) = (&result["points"][0], &result["points"][2]);
+    assert_eq!((near["folds"].as_u64(), far["folds"].as_u64()), (Some(13), Some(1)));
+    assert!(near["values"][0]["se"].is_f64() && far["values"][0]["se"].is_null());
+    let growth = |point: &Value| point["values"][0]["growth"].as_array().unwrap().iter().map(|g| g.is_f64()).collect::<Vec<_>>();
+    assert_eq!((growth(near), growth(far)), (vec![true; 3], vec![false; 3]));
+}

@@ -5,7 +5,7 @@ use super::write::{Numbers, cells, minus, remarks_list};
 use crate::estimate::laws::Law;
 use crate::estimate::{Analysis, Estimator, Pairing};
 use crate::report::bracket;
-use crate::report::laws::{also, over_freedom, parameters};
+use crate::report::laws::{also, misfit, over_freedom, parameters};
 use crate::report::table::{plus_minus, remarks, significant, with_interval};
 use crate::report::{ModelResult, Report};
 
@@ -150,7 +150,8 @@ fn laws(h: &mut Html, of: &str, a: &Analysis, numbers: &mut Numbers) {
         numbers.table(h, &caption, &["", "L/ℓ", "I(ℓ)", "parameters"], &[0, 2, 3], |h| {
             for l in &a.laws {
                 let Some(best) = l.comparison.best() else { continue };
-                let told = format!("{}{}", parameters(best), also(&l.comparison));
+                let misfit = misfit(&l.comparison).map_or(String::new(), |told| format!("; {told}"));
+                let told = format!("{}{}{misfit}", parameters(best), also(&l.comparison));
                 cells(h, &[0, 2, 3], &[name(l.estimator), &l.ratio.to_string(), best.law.formula(), &minus(&told)]);
             }
         });
@@ -159,7 +160,8 @@ fn laws(h: &mut Html, of: &str, a: &Analysis, numbers: &mut Numbers) {
         h.leaf("p", &[("class", "warning")], &format!("Laws of {} at the ratio {} are not compared: {}.", n.estimator, n.ratio, n.why));
     }
     if let Some(fit) = a.loss.as_ref().and_then(|l| l.comparison.as_ref()).and_then(|c| c.best()) {
-        let told = minus(&format!("{}; χ²/dof {}", parameters(fit), over_freedom(fit)));
+        let misfit = a.loss.as_ref().and_then(|l| l.comparison.as_ref()).and_then(misfit).map_or(String::new(), |told| format!("; {told}"));
+        let told = minus(&format!("{}; χ²/dof {}{misfit}", parameters(fit), over_freedom(fit)));
         h.leaf("p", &[], &format!("Loss at token t, in nats: {}; {told}.", fit.law.formula()));
     }
 }
