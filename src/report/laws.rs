@@ -33,6 +33,9 @@ pub(super) fn in_short(a: &Analysis) -> String {
             }
         }
     }
+    for told in refusals(a) {
+        let _ = writeln!(out, "  {told}");
+    }
     for n in &a.not_compared {
         let _ = writeln!(out, "  laws of {} at ratio {} are not compared: {}", n.estimator, n.ratio, n.why);
     }
@@ -40,6 +43,23 @@ pub(super) fn in_short(a: &Analysis) -> String {
         out.push_str(&loss_in_short(loss));
     }
     out
+}
+
+/// Why laws of the comparisons have no fit: a sentence for each reason and set of laws, with the estimators that it is of.
+pub(super) fn refusals(a: &Analysis) -> Vec<String> {
+    let mut told: Vec<((&str, Vec<&str>), Vec<String>)> = Vec::new();
+    for l in &a.laws {
+        let refused = &l.comparison.refused;
+        for (i, r) in refused.iter().enumerate().filter(|(i, r)| !refused[..*i].iter().any(|before| before.why == r.why)) {
+            let laws = refused[i..].iter().filter(|other| other.why == r.why).map(|other| other.law.name()).collect();
+            let (reason, of) = ((r.why.as_str(), laws), format!("{} at ratio {}", l.estimator, l.ratio));
+            match told.iter_mut().find(|t| t.0 == reason) {
+                Some((_, all)) => all.push(of),
+                None => told.push((reason, vec![of])),
+            }
+        }
+    }
+    told.into_iter().map(|((why, laws), of)| format!("no {} of {}: {why}", laws.join(", "), of.join(", "))).collect()
 }
 
 fn loss_in_short(loss: &LossByPosition) -> String {

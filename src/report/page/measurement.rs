@@ -5,7 +5,7 @@ use super::write::{Numbers, cells, minus, remarks_list};
 use crate::estimate::laws::Law;
 use crate::estimate::{Analysis, Estimator, Pairing};
 use crate::report::bracket;
-use crate::report::laws::{also, misfit, over_freedom, parameters};
+use crate::report::laws::{also, misfit, over_freedom, parameters, refusals};
 use crate::report::table::{plus_minus, remarks, significant, with_interval};
 use crate::report::{ModelResult, Report};
 
@@ -156,6 +156,7 @@ fn laws(h: &mut Html, of: &str, a: &Analysis, numbers: &mut Numbers) {
             }
         });
     }
+    remarks_list(h, &refusals(a));
     for n in &a.not_compared {
         h.leaf("p", &[("class", "warning")], &format!("Laws of {} at the ratio {} are not compared: {}.", n.estimator, n.ratio, n.why));
     }
