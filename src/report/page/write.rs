@@ -70,9 +70,17 @@ pub(super) fn cells(h: &mut Html, texts: &[usize], fields: &[&str]) {
     });
 }
 
-/// A number's hyphen as the sign that it means.
+/// Hyphens before numbers as the sign that they mean; those of names stay.
 pub(super) fn minus(text: &str) -> String {
-    text.replace('-', "−")
+    let mut out = String::with_capacity(text.len());
+    let mut before = ' ';
+    for (at, c) in text.char_indices() {
+        let of_number = c == '-' && !before.is_alphanumeric() && text[at + 1..].starts_with(|next: char| next.is_ascii_digit());
+        let of_exponent = c == '-' && before == 'e' && text[at + 1..].starts_with(|next: char| next.is_ascii_digit());
+        out.push(if of_number || of_exponent { '−' } else { c });
+        before = c;
+    }
+    out
 }
 
 /// A line as a sentence: signs such as c* and names of estimators begin it as they are.
@@ -80,7 +88,7 @@ fn sentence(line: &str) -> String {
     let word = line.len() > 1 && line.as_bytes()[..2].iter().all(u8::is_ascii_lowercase);
     let named = ["infonce", "l1out", "vclub", "direct", "profile"].iter().any(|n| line.starts_with(n));
     let (first, rest) = line.split_at(usize::from(word && !named));
-    format!("{}{rest}.", first.to_ascii_uppercase())
+    minus(&format!("{}{rest}.", first.to_ascii_uppercase()))
 }
 
 /// Sentences on the numbers above.
@@ -106,7 +114,7 @@ pub(super) fn blocks(h: &mut Html, numbers: &mut Numbers, blocks: &[Block]) {
         remarks_list(h, &std::mem::take(&mut remarks));
         match block {
             Block::Heading(line) => h.leaf("h3", &[], line),
-            Block::Line(line) => h.leaf("p", &[], &format!("{line}.")),
+            Block::Line(line) => h.leaf("p", &[], &minus(&format!("{line}."))),
             Block::Table { caption, rows } => told_table(h, numbers, caption, rows),
             Block::Remark(_) => {}
         }
@@ -120,10 +128,9 @@ fn told_table(h: &mut Html, numbers: &mut Numbers, caption: &str, rows: &[Vec<St
     let is_word = |field: &str| field.starts_with(char::is_alphabetic) && !field.starts_with("NaN");
     let texts: Vec<usize> = (0..head.len()).filter(|&c| rows.iter().any(|r| r.get(c).is_some_and(|f| is_word(f)))).collect();
     let head: Vec<&str> = head.iter().map(String::as_str).collect();
-    let sign = |field: &str| if is_word(field) { field.to_string() } else { minus(field) };
     numbers.table(h, &sentence(caption), &head, &texts, |h| {
         for row in rows {
-            let fields: Vec<String> = row.iter().map(|f| sign(f)).collect();
+            let fields: Vec<String> = row.iter().map(|f| minus(f)).collect();
             cells(h, &texts, &fields.iter().map(String::as_str).collect::<Vec<_>>());
         }
     });
@@ -217,6 +224,11 @@ fn plain(value: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hyphens_of_numbers_are_signs() {
+        assert_eq!(minus("a-1 -0.5 [-2, 3] x = -1e-7 (-4) step-20 -"), "a-1 −0.5 [−2, 3] x = −1e−7 (−4) step-20 -");
+    }
 
     #[test]
     fn a_result_is_told_by_its_plain_values() {
