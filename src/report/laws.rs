@@ -47,7 +47,9 @@ pub(super) fn in_short(a: &Analysis) -> String {
 
 /// Why laws of the comparisons have no fit: a sentence for each reason and set of laws, with the estimators that it is of.
 pub(super) fn refusals(a: &Analysis) -> Vec<String> {
-    let mut told: Vec<((&str, Vec<&str>), Vec<String>)> = Vec::new();
+    /// Why, and the laws.
+    type Reason<'a> = (&'a str, Vec<&'a str>);
+    let mut told: Vec<(Reason<'_>, Vec<String>)> = Vec::new();
     for l in &a.laws {
         let refused = &l.comparison.refused;
         for (i, r) in refused.iter().enumerate().filter(|(i, r)| !refused[..*i].iter().any(|before| before.why == r.why)) {
