@@ -135,10 +135,9 @@ impl TwoPointArgs {
             return Err(Error::input(format!("no document has two {unit} at a distance of {}; give longer texts or smaller --distances", plan.distances[0])));
         }
         if let Some(d) = self.distances.iter().filter(|d| result.points.iter().all(|p| p.distance != **d)).min() {
-            let notice = format!("no document is longer than {d} {unit}: larger distances have no pairs");
-            if !self.quiet {
-                eprintln!("note: {notice}");
-            }
+            let notice = format!("no document is longer than {d} {unit}: there are no pairs at this distance or a larger one");
+            // What was asked for and is not there is no progress.
+            eprintln!("note: {notice}");
             notices.push(notice);
         }
         let report = TwoPointReport { name: self.name(), corpus: plan.corpus, unit: plan.unit, seed: self.seed, result };

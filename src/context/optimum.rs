@@ -122,9 +122,12 @@ pub fn growth(curves: &[Curve], level: f64) -> Result<Growth> {
     Ok(Growth { optima, exponent: Some(exponent), factor: Some(libm::exp(intercept)) })
 }
 
+/// Logarithms of sizes that differ by less are those of one size.
+const ONE_SIZE: f64 = 1e-6;
+
 /// Slope and intercept by least squares; `None` without two different x.
 fn line(x: &[f64], y: &[f64]) -> Option<(f64, f64)> {
-    if x.iter().all(|v| v == x.first().unwrap_or(v)) {
+    if x.iter().all(|v| (v - x[0]).abs() < ONE_SIZE) {
         return None;
     }
     let n = x.len() as f64;
@@ -186,7 +189,7 @@ mod tests {
         let b = growth(&[moved(1.0, 20.0), moved(4.0, 40.0)], 0.95).unwrap().exponent.unwrap();
         assert!((b.se.unwrap() - 0.1).abs() < 1e-9 && (b.hi.unwrap() - b.value - 1.2706).abs() < 1e-4, "{b:?}");
         // Models of one size say nothing of growth.
-        assert_eq!(growth(&[curve(3e6, 20.0, &all), curve(3e6, 40.0, &all), curve(3e6, 30.0, &all)], 0.95).unwrap().exponent, None);
+        assert_eq!(growth(&[curve(3e6, 20.0, &all), curve(3e6, 40.0, &all), curve(3e6 + 0.01, 30.0, &all)], 0.95).unwrap().exponent, None);
         // A curve that still falls bounds its optimum and enters no fit.
         let g = growth(&[curve(1.0, 1000.0, &all), curve(2.0, 1.0, &all)], 0.95).unwrap();
         assert_eq!((g.optima[0].place, g.optima[1].place, g.exponent), (Place::Last, Place::First, None));

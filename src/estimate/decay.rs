@@ -37,6 +37,9 @@ pub struct Decay {
     pub amplitude: Fitted,
     /// c, in nats.
     pub residual: Fitted,
+    /// The bound that c sits at, if any: 0, or the least I_d.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub residual_bound: Option<f64>,
     /// Distances fitted.
     pub distances: Vec<u64>,
     /// Σ (I_d − fit)²/se², as if distances were independent, which they are not: a large value says that the law does not hold, a small one little.
@@ -85,15 +88,17 @@ impl Decay {
         let folds = points[0].left_out.len();
         let refits: Vec<Law> = (0..folds).map(|f| Law::fit(&x, &points.iter().map(|p| p.left_out[f]).collect::<Vec<_>>(), &w)).collect();
         let t = student_quantile(0.5 + 0.5 * level, folds as f64 - 1.0);
-        let fitted = |of: &dyn Fn(&Law) -> f64| {
+        let fitted = |of: &dyn Fn(&Law) -> f64, (least, most): (f64, f64)| {
             let value = of(&best);
             let se = jackknife(&refits.iter().map(of).collect::<Vec<_>>());
-            Fitted { value, se, interval: Interval { lo: (value - t * se).max(0.0), hi: value + t * se } }
+            Fitted { value, se, interval: Interval { lo: (value - t * se).max(least), hi: (value + t * se).min(most) } }
         };
+        let most = most_residual(&values);
         Ok(Decay {
-            exponent: fitted(&|l| l.exponent),
-            amplitude: fitted(&|l| l.amplitude),
-            residual: fitted(&|l| l.residual),
+            exponent: fitted(&|l| l.exponent, EXPONENTS),
+            amplitude: fitted(&|l| l.amplitude, (0.0, f64::INFINITY)),
+            residual: fitted(&|l| l.residual, (0.0, most)),
+            residual_bound: [0.0, most].into_iter().find(|&b| best.residual == b),
             distances: points.iter().map(|p| p.distance).collect(),
             chi_squared: best.misfit,
             published: line(&x, &values).map(|(slope, intercept)| StraightLine { exponent: -slope, amplitude: libm::exp(intercept) }),
@@ -109,6 +114,11 @@ impl Decay {
     pub fn at(&self, distance: f64) -> f64 {
         self.amplitude.value * libm::pow(distance, -self.exponent.value) + self.residual.value
     }
+}
+
+/// The largest c: below the least I_d by less than anyone could tell.
+fn most_residual(y: &[f64]) -> f64 {
+    y.iter().copied().fold(f64::INFINITY, f64::min).max(0.0) * (1.0 - 1e-9)
 }
 
 /// Standard error from estimates with each group left out: √((g − 1)/g Σ (x − x̄)²).
@@ -166,8 +176,7 @@ impl Law {
         let (s, sp, sy) = (sum(&|_| 1.0), sum(&|i| p[i]), sum(&|i| y[i]));
         let (mp, my) = (sp / s, sy / s);
         let (spp, spy) = (sum(&|i| (p[i] - mp) * (p[i] - mp)), sum(&|i| (p[i] - mp) * (y[i] - my)));
-        // Below the least value by less than anyone could tell.
-        let most = y.iter().copied().fold(f64::INFINITY, f64::min).max(0.0) * (1.0 - 1e-9);
+        let most = most_residual(y);
         let free = if spp > 0.0 { my - spy / spp * mp } else { 0.0 };
         let residual = free.clamp(0.0, most);
         let amplitude = (sum(&|i| p[i] * (y[i] - residual)) / sum(&|i| p[i] * p[i])).max(0.0);

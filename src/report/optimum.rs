@@ -101,10 +101,10 @@ pub(super) fn blocks(growth: &Growth) -> Vec<Block> {
     if bounded > 0 {
         out.push(Block::Remark(format!("of {bounded} the loss is least at an end of the curve: their best c lies there or beyond, and is not fitted")));
     }
-    out.push(Block::Remark(match &growth.exponent {
-        Some(b) => {
+    out.push(Block::Remark(match growth.exponent.as_ref().zip(growth.factor) {
+        Some((b, factor)) => {
             let interval = b.lo.zip(b.hi).map_or(String::new(), |(lo, hi)| format!(" [{lo:.3}, {hi:.3}]"));
-            format!("c* = {} · D^b, b = {:.3}{interval}", significant(growth.factor.unwrap_or(f64::NAN), 3), b.value)
+            format!("c* = {} · D^b, b = {:.3}{interval}", significant(factor, 3), b.value)
         }
         None => "no growth: that takes two models of different sizes whose loss is least inside their curve".into(),
     }));

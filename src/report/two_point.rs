@@ -114,7 +114,7 @@ impl TwoPointReport {
                 let range = [law.distances.first(), law.distances.last()].into_iter().flatten().map(u64::to_string).collect::<Vec<_>>().join(" … ");
                 let published = law.published.map_or(["–".into(), "–".into()], |l| [significant(l.exponent, 3), significant(l.amplitude, 3)]);
                 let mut fitted = [law.exponent, law.amplitude, law.residual].map(|f| with_interval(&f));
-                fitted[2] += at_bound((law.residual.value == 0.0).then_some(0.0));
+                fitted[2] += at_bound(law.residual_bound);
                 rows.push(std::iter::once(l.estimator.to_string()).chain(fitted).chain([range, significant(law.misfit(), 2)]).chain(published).collect());
             }
             let level = r.level * 100.0;

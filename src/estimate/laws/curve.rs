@@ -73,6 +73,9 @@ impl LawFit {
     }
 }
 
+/// The largest of the errors of given points by the smallest: from 10⁷ on weights differ by 10¹⁴, and rounding by as much as the lighter points weigh.
+const MOST_UNEQUAL: f64 = 1e6;
+
 impl Curve {
     /// Those of the resampled means that are named, at these x: errors, draws and covariance are the resamples' (the covariance shrunk, see
     /// [`Covariance::shrunk`]).
@@ -107,12 +110,24 @@ impl Curve {
             return Err(format!("x must ascend, and {} follows {}", w[1], w[0]));
         }
         // Squares of smaller numbers are none, and those of larger ones have no end.
+        let usual = 1e-100..=1e100;
         let largest = y.iter().fold(0.0f64, |most, v| most.max(v.abs()));
-        if largest > 0.0 && !(1e-100..=1e100).contains(&largest) {
+        if largest == 0.0 {
+            return Err("all values are 0".into());
+        }
+        if !usual.contains(&largest) {
             return Err(format!("the largest value is {largest:e}; give values and errors in a unit in which it is between 1e-100 and 1e100"));
+        }
+        if let Some(x) = x.iter().find(|x| !usual.contains(*x)) {
+            return Err(format!("x = {x:e} is no length; give numbers between 1e-100 and 1e100"));
         }
         let mut draws = Vec::new();
         if let Some(c) = &covariance {
+            // Weights that differ by more than the square of this leave nothing of the lighter points but rounding.
+            let (least, most) = c.errors().fold((f64::INFINITY, 0.0f64), |(a, b), e| (a.min(e), b.max(e)));
+            if !(usual.contains(&least) && usual.contains(&most) && most <= MOST_UNEQUAL * least) {
+                return Err(format!("errors go from {least:e} to {most:e}; a fit takes such as differ by a factor of {MOST_UNEQUAL:e} at most"));
+            }
             let root = c.cholesky().ok_or("the covariance is not positive definite")?;
             if root.len() != points * points {
                 return Err(format!("the covariance is not of {points} points"));

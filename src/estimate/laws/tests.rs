@@ -167,7 +167,13 @@ fn what_bears_no_law_says_why() {
     assert!(Curve::measured(&[0.0, 2.0], &[1.0, 2.0], None, how).unwrap_err().contains("point 1"));
     assert!(Curve::measured(&[1.0, 2.0], &[1.0, 2.0], Some(Covariance::diagonal(&[1.0; 3])), how).unwrap_err().contains("not of 2 points"));
     assert!(Curve::measured(&[2.0, 4.0, 8.0], &[1e200, 2e200, 3e200], None, how).unwrap_err().contains("in a unit"));
-    let sure = Curve::measured(&[2.0, 4.0, 8.0], &[1.0, 5.0, 2.0], Some(Covariance::diagonal(&[1e-160; 3])), how).unwrap();
+    let given = |y: [f64; 3], errors: [f64; 3]| Curve::measured(&[2.0, 4.0, 8.0], &y, Some(Covariance::diagonal(&errors)), how).map(|_| ());
+    assert!(given([1.0, 5.0, 2.0], [1e-120; 3]).unwrap_err().contains("errors go from"));
+    assert!(given([1.0, 5.0, 2.0], [1e-8, 0.1, 0.1]).unwrap_err().contains("differ by a factor of 1e6 at most"));
+    assert!(given([0.0; 3], [0.1; 3]).unwrap_err().contains("all values are 0") && given([1.0, 5.0, 2.0], [1e-6, 0.9, 0.1]).is_ok());
+    assert!(Curve::measured(&[1e-120, 4.0, 8.0], &[1.0, 2.0, 3.0], None, how).unwrap_err().contains("x = 1e-120"));
+    // Errors without which the values are many.
+    let sure = Curve::measured(&[2.0, 4.0, 8.0], &[1e99, 5e99, 2e99], Some(Covariance::diagonal(&[1e-99; 3])), how).unwrap();
     assert!(sure.fit(Law::Power).unwrap_err().contains("too large or too small"));
     let few = Covariance::given(&[vec![1.0, 0.0, 0.0], vec![0.0, 1.0, 0.0], vec![0.0, 0.0, 1.0]], Some(5)).unwrap();
     let curve = Curve::measured(&[2.0, 4.0, 8.0], &[1.0, 2.0, 3.0], Some(few), how).unwrap();

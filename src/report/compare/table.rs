@@ -1,7 +1,7 @@
 //! A comparison as text and as CSV.
 
 use super::{Compared, Model};
-use crate::estimate::{Bin, Estimate, Profile, Quantity, TOO_FEW_DOCUMENTS};
+use crate::estimate::{Bin, Estimate, Estimator, Profile, Quantity, TOO_FEW_DOCUMENTS};
 use crate::report::Block;
 use crate::report::results::{field, optional};
 use crate::report::table::{plus_minus, with_interval};
@@ -30,10 +30,19 @@ pub(super) fn blocks(c: &Compared) -> Vec<Block> {
             out.extend(pair(c, base, m, d));
         }
     }
+    out.extend(ceiling(c));
     if c.documents < TOO_FEW_DOCUMENTS {
         out.push(Block::Remark(format!("too few documents: intervals from {} documents are not to be trusted", c.documents)));
     }
     out
+}
+
+/// What is to be said where InfoNCE of some model has no interval although others have.
+pub(super) fn ceiling(c: &Compared) -> Option<Block> {
+    let all = || c.models.iter().flat_map(|m| &m.profile.information);
+    let saturated = all().any(|i| i.estimator == Estimator::Infonce && i.estimate.se.is_some() && i.estimate.lo.is_none());
+    let told = "infonce is near its ceiling ln(K + 1) where it has no interval: neither have differences from it, and its β is the ceiling's";
+    saturated.then(|| Block::Remark(told.into()))
 }
 
 fn pair(c: &Compared, base: &Model, m: &Model, d: &Profile) -> Vec<Block> {

@@ -5,11 +5,14 @@
 pub enum Scale {
     /// Equal differences.
     Linear,
-    /// Equal ratios, with ticks at powers of ten and their multiples. What is not positive has no place.
+    /// Equal ratios, with ticks at powers of ten and their multiples. What is not positive has no place, nor what is beyond [`PLACES`].
     Log,
     /// Equal ratios, with ticks at powers of two.
     Log2,
 }
+
+/// What has a place on a logarithmic axis: ratios and powers of such numbers are numbers.
+const PLACES: std::ops::RangeInclusive<f64> = 1e-100..=1e100;
 
 /// An axis from `lo` to `hi`, both positive where it is logarithmic.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,12 +29,17 @@ pub struct Tick {
     pub label: Option<String>,
 }
 
+impl Scale {
+    fn can_hold(self, value: f64) -> bool {
+        value.is_finite() && (self == Scale::Linear || PLACES.contains(&value))
+    }
+}
+
 impl Range {
     /// Covers all values that have a place, with room at both ends: `room` as a share of the axis' length. `None` where there are none.
     pub fn covering(scale: Scale, values: impl Iterator<Item = f64>, room: f64) -> Option<Self> {
         let linear = scale == Scale::Linear;
-        let has_place = |v: &f64| v.is_finite() && (linear || *v > 0.0);
-        let (lo, hi) = values.filter(has_place).fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
+        let (lo, hi) = values.filter(|&v| scale.can_hold(v)).fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
         if lo > hi {
             return None;
         }
@@ -58,16 +66,16 @@ impl Range {
         }
     }
 
-    /// Whether a value has a place on an axis of this scale.
+    /// Whether a value has a place on the axis.
     pub fn can_hold(&self, value: f64) -> bool {
-        value.is_finite() && (self.scale == Scale::Linear || value > 0.0)
+        self.scale.can_hold(value)
     }
 
     /// The ticks of its scale, at most about `most` of them with labels.
     pub fn ticks(&self, most: usize) -> Vec<Tick> {
         match self.scale {
             Scale::Linear => self.steps(most.min(7)),
-            Scale::Log => self.decades(),
+            Scale::Log => self.decades(most),
             Scale::Log2 => self.powers_of_two(most),
         }
     }
@@ -89,12 +97,17 @@ impl Range {
     }
 
     /// Powers of ten with labels and their multiples without; where fewer than two powers of ten are in sight, 2 and 5 have labels too,
-    /// and where fewer than two of those, all multiples.
-    fn decades(&self) -> Vec<Tick> {
+    /// and where fewer than two of those, all multiples. Where more than `most` are in sight only every second, third … has a label, and multiples have no ticks.
+    fn decades(&self, most: usize) -> Vec<Tick> {
         let exponents = self.lo.log10().floor() as i32..=self.hi.log10().ceil() as i32;
         let all: Vec<(i32, u32)> = exponents.flat_map(|e| (1..10).map(move |m| (e, m))).filter(|&(e, m)| self.holds(value(e, m))).collect();
         let labelled = [&[1][..], &[1, 2, 5], &[1, 2, 3, 4, 5, 6, 7, 8, 9]].into_iter();
         let enough = |set: &&[u32]| all.iter().filter(|(_, m)| set.contains(m)).count() >= if set.len() == 1 { 3 } else { 2 };
+        let powers: Vec<i32> = all.iter().filter(|(_, m)| *m == 1).map(|(e, _)| *e).collect();
+        if powers.len() > most {
+            let step = powers.len().div_ceil(most.max(1)) as i32;
+            return powers.iter().map(|&e| Tick { at: value(e, 1), label: (e % step == 0).then(|| label(e, 1)) }).collect();
+        }
         let set = labelled.clone().find(enough).unwrap_or(&[1, 2, 3, 4, 5, 6, 7, 8, 9]);
         all.iter().map(|&(e, m)| Tick { at: value(e, m), label: set.contains(&m).then(|| label(e, m)) }).collect()
     }
@@ -155,6 +168,7 @@ mod tests {
         assert_eq!(labels(&log(1.5, 14.0).ticks(9)), ["2", "5", "10"]);
         assert_eq!(labels(&log(0.31, 0.46).ticks(9)), ["0.4"]);
         assert_eq!(labels(&log(3e-7, 3e-4).ticks(9)), ["10⁻⁶", "10⁻⁵", "0.0001"]);
+        assert_eq!(labels(&log(1e-100, 1e100).ticks(9)), ["10⁻⁹²", "10⁻⁶⁹", "10⁻⁴⁶", "10⁻²³", "1", "10²³", "10⁴⁶", "10⁶⁹", "10⁹²"]);
         let powers = Range { scale: Scale::Log2, lo: 1.9, hi: 70.0 };
         assert_eq!(labels(&powers.ticks(20)), ["2", "4", "8", "16", "32", "64"]);
         assert_eq!(labels(&powers.ticks(3)), ["2", "8", "32"]);
@@ -170,7 +184,7 @@ mod tests {
         let covering = |values: &[f64], scale| Range::covering(scale, values.iter().copied(), 0.1);
         let a = covering(&[-1.0, 0.0, f64::NAN, 2.0, 8.0], Scale::Log).unwrap();
         assert!(a.lo < 2.0 && a.hi > 8.0 && a.position(4.0) == 0.5);
-        assert_eq!(covering(&[-1.0], Scale::Log), None);
+        assert_eq!((covering(&[-1.0], Scale::Log), covering(&[1e-310, 1e300], Scale::Log)), (None, None));
         let one = covering(&[3.0], Scale::Log).unwrap();
         assert!(one.lo < 2.0 && one.hi > 5.0);
         let linear = covering(&[-1.0, f64::INFINITY, 3.0], Scale::Linear).unwrap();

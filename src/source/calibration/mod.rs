@@ -84,7 +84,7 @@ pub struct Comparison {
     pub draws: u32,
     /// Of these, such with an interval.
     pub intervals: u32,
-    /// Of these, such whose interval holds the expectation; `None` where that is known too roughly ([`ROUGHEST`]).
+    /// Of these, such whose interval holds the expectation; `None` where that is known too roughly ([`ROUGHEST`]), or there is no interval.
     pub covered: Option<u32>,
 }
 
@@ -268,7 +268,7 @@ impl Comparison {
         let z = if off.abs() <= rounding { 0.0 } else { off / error };
         let intervals: Vec<(f64, f64)> = estimates.iter().filter_map(|e| e.interval).collect();
         let holds = intervals.iter().filter(|i| (i.0 - rounding..=i.1 + rounding).contains(&expected.value)).count() as u32;
-        let covered = (rough <= ROUGHEST * deviation).then_some(holds);
+        let covered = (rough <= ROUGHEST * deviation && !intervals.is_empty()).then_some(holds);
         Some(Comparison { expected, mean, deviation, stated, z, draws: estimates.len() as u32, intervals: intervals.len() as u32, covered })
     }
 }
