@@ -5,7 +5,7 @@
 pub enum Scale {
     /// Equal differences.
     Linear,
-    /// Equal ratios, with ticks at powers of ten and their multiples. What is not positive has no place, nor what is beyond [`PLACES`].
+    /// Equal ratios, with ticks at powers of ten and their multiples. What is not positive has no place, nor what is below 1e-100 or above 1e100.
     Log,
     /// Equal ratios, with ticks at powers of two.
     Log2,
