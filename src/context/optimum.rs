@@ -7,7 +7,7 @@
 
 use crate::error::{Error, Result};
 use crate::estimate::special::student_quantile;
-use crate::estimate::{Estimate, Jackknife};
+use crate::estimate::{Estimate, Jackknife, straight_line};
 use serde::{Deserialize, Serialize};
 
 /// Where a curve is least.
@@ -115,9 +115,8 @@ pub fn growth(curves: &[Curve], level: f64) -> Result<Growth> {
     let without = |g: usize| line(&x, &inside.iter().map(|f| f.1[g]).collect::<Vec<_>>()).map_or(f64::NAN, |l| l.0);
     let texts = alike.then(|| Jackknife::new(folds, level).error(slope, &(0..folds.len()).map(without).collect::<Vec<_>>())).flatten();
     let texts = texts.map(|se| (se, se * student_quantile(upper, folds.len() as f64 - 1.0)));
-    let (se, reach) = [scatter, texts].into_iter().flatten().fold((None, None), |(se, reach): (Option<f64>, Option<f64>), (s, r)| {
-        (Some(se.map_or(s, |most| most.max(s))), Some(reach.map_or(r, |most| most.max(r))))
-    });
+    let larger = |of: fn(&(f64, f64)) -> f64| [scatter, texts].iter().flatten().map(of).reduce(f64::max);
+    let (se, reach) = (larger(|e| e.0), larger(|e| e.1));
     let exponent = Estimate { value: slope, se, lo: reach.map(|r| slope - r), hi: reach.map(|r| slope + r) };
     Ok(Growth { optima, exponent: Some(exponent), factor: Some(libm::exp(intercept)) })
 }
@@ -125,15 +124,12 @@ pub fn growth(curves: &[Curve], level: f64) -> Result<Growth> {
 /// Logarithms of sizes that differ by less are those of one size.
 const ONE_SIZE: f64 = 1e-6;
 
-/// Slope and intercept by least squares; `None` without two different x.
+/// Slope and intercept by least squares; `None` without two sizes.
 fn line(x: &[f64], y: &[f64]) -> Option<(f64, f64)> {
     if x.iter().all(|v| (v - x[0]).abs() < ONE_SIZE) {
         return None;
     }
-    let n = x.len() as f64;
-    let (mx, my) = (x.iter().sum::<f64>() / n, y.iter().sum::<f64>() / n);
-    let (xx, xy) = x.iter().zip(y).fold((0.0, 0.0), |(xx, xy), (x, y)| (xx + (x - mx) * (x - mx), xy + (x - mx) * (y - my)));
-    Some((xy / xx, my - xy / xx * mx))
+    straight_line(x.iter().copied().zip(y.iter().copied()))
 }
 
 /// The best context length of one model, and its logarithm without each fold.

@@ -18,17 +18,17 @@ const SATURATED: f64 = 0.9;
 /// Whether an estimate from groups of `members` chunks lies so near to a ceiling that no interval of it is to be quoted: nearly all groups then give the ceiling, the few
 /// that do not decide, and neither a bootstrap nor a standard error knows of those that happened not to be drawn.
 pub fn saturates(estimator: Estimator, value: f64, members: usize) -> bool {
-    ceiling(estimator, members).is_some_and(|most| value > SATURATED * most)
+    estimator == Estimator::Infonce && value > SATURATED * ceiling(members)
 }
 
-/// The most that an estimate from groups of `members` chunks can be, in nats: ln(K + 1) of InfoNCE.
-fn ceiling(estimator: Estimator, members: usize) -> Option<f64> {
-    (estimator == Estimator::Infonce).then(|| libm::log(members as f64))
+/// The most that InfoNCE from groups of `members` chunks can be, in nats: ln(K + 1).
+fn ceiling(members: usize) -> f64 {
+    libm::log(members as f64)
 }
 
 /// The interval to quote of an estimate; none where it [`saturates`], and none reaches above what there can be.
 pub(super) fn quoted(estimator: Estimator, value: f64, members: usize, interval: Option<Interval>) -> Option<Interval> {
-    let most = ceiling(estimator, members).unwrap_or(f64::INFINITY);
+    let most = if estimator == Estimator::Infonce { ceiling(members) } else { f64::INFINITY };
     interval.filter(|_| !saturates(estimator, value, members)).map(|i| Interval { lo: i.lo, hi: i.hi.min(most) })
 }
 
@@ -170,7 +170,7 @@ pub fn analyse(sums: &Sums, options: &Options, ngram: Option<&NgramEntropies>) -
     let contributions = Contributions::new(sums, &options.estimators, options.ngram, ngram)?;
     let resamples = Resamples::new(sums, &contributions, options.resampling);
     let members = sums.groups[0].members.len();
-    let ceiling = libm::log(members as f64);
+    let ceiling = ceiling(members);
     let documents = resamples.documents;
     let too_few_documents = documents < TOO_FEW_DOCUMENTS;
     let points: Vec<Point> = contributions

@@ -5,6 +5,7 @@
 //! jackknife), which brings in that the distances share their texts. The published form, a straight line through ln I_d against ln d, stands beside.
 
 use super::errors::Interval;
+use super::fit::line;
 use super::special::student_quantile;
 use serde::{Deserialize, Serialize};
 
@@ -101,7 +102,7 @@ impl Decay {
             residual_bound: [0.0, most].into_iter().find(|&b| best.residual == b),
             distances: points.iter().map(|p| p.distance).collect(),
             chi_squared: best.misfit,
-            published: line(&x, &values).map(|(slope, intercept)| StraightLine { exponent: -slope, amplitude: libm::exp(intercept) }),
+            published: published(&x, &values).map(|(slope, intercept)| StraightLine { exponent: -slope, amplitude: libm::exp(intercept) }),
         })
     }
 
@@ -128,13 +129,10 @@ pub(super) fn jackknife(left_out: &[f64]) -> f64 {
     ((g - 1.0) / g * left_out.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>()).sqrt()
 }
 
-/// Slope and intercept of ln y against x.
-fn line(x: &[f64], y: &[f64]) -> Option<(f64, f64)> {
-    let n = x.len() as f64;
-    let y: Vec<f64> = y.iter().map(|&y| (y > 0.0).then(|| libm::log(y))).collect::<Option<_>>()?;
-    let (mx, my) = (x.iter().sum::<f64>() / n, y.iter().sum::<f64>() / n);
-    let (sxx, sxy) = x.iter().zip(&y).fold((0.0, 0.0), |(a, b), (x, y)| (a + (x - mx) * (x - mx), b + (x - mx) * (y - my)));
-    (sxx > 0.0).then(|| (sxy / sxx, my - sxy / sxx * mx))
+/// Slope and intercept of ln y against x; `None` where a y has no logarithm.
+fn published(x: &[f64], y: &[f64]) -> Option<(f64, f64)> {
+    let logs: Option<Vec<f64>> = y.iter().map(|&y| (y > 0.0).then(|| libm::log(y))).collect();
+    line(x.iter().copied().zip(logs?))
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -205,7 +203,7 @@ mod tests {
             // Golden section ends where a misfit's rounding (1e-16 of the largest term) hides the exponent: 1e-7.
             assert!((law.exponent - alpha).abs() < 1e-6 && (law.amplitude - a).abs() < 1e-6 && (law.residual - c).abs() < 1e-6, "{law:?}");
             if c == 0.0 {
-                let (slope, intercept) = line(&x, &values).unwrap();
+                let (slope, intercept) = published(&x, &values).unwrap();
                 assert!((slope + alpha).abs() < 1e-12 && (intercept.exp() - a).abs() < 1e-12);
             }
         }

@@ -97,7 +97,7 @@ const FEWEST_POINTS: usize = 3;
 const MOST_INCOMPLETE: f64 = 0.05;
 
 /// A straight line by least squares: (slope, intercept). `None` below two distinct abscissae.
-pub(super) fn line(x: impl Iterator<Item = (f64, f64)> + Clone) -> Option<(f64, f64)> {
+pub(crate) fn line(x: impl Iterator<Item = (f64, f64)> + Clone) -> Option<(f64, f64)> {
     let n = x.clone().count() as f64;
     let (sx, sy) = x.clone().fold((0.0, 0.0), |(a, b), (x, y)| (a + x, b + y));
     let (mx, my) = (sx / n, sy / n);

@@ -33,6 +33,7 @@ pub use data::{Group, Marginal, Member, Pairing, Sums};
 pub use decay::{Decay, DecayPoint, Fitted, StraightLine};
 pub use entropies::{EntropyEstimator, chao_shen, miller_madow};
 pub use errors::{ErrorModel, Interval, Intervals, Resamples, Resampling};
+pub(crate) use fit::line as straight_line;
 pub use fit::{Fit, FitRange, LawDraws, Quantity, Unfitted, power_line};
 pub use jackknife::{Estimate, Jackknife};
 pub use loss::MeanLoss;

@@ -1,14 +1,14 @@
 //! The bracket [InfoNCE, L1Out] (see [`crate::estimate::Bracket`]) as text.
 
 use super::figure::measured::ascending;
-use super::table::aligned;
+use super::table::{aligned, decimals};
 use crate::estimate::{Analysis, Bracket, End};
 
 /// `1.23 [1.20, 1.27]`: an end and its interval, decimals by the interval's width.
 pub(super) fn end(e: &End) -> String {
     match (e.lo, e.hi) {
         (Some(lo), Some(hi)) if hi > lo => {
-            let decimals = (1 - ((hi - lo) / 2.0).log10().floor() as i32).clamp(0, 4) as usize;
+            let decimals = decimals((hi - lo) / 2.0).min(4);
             format!("{:.decimals$} [{lo:.decimals$}, {hi:.decimals$}]", e.value)
         }
         _ => format!("{:.4}", e.value),

@@ -4,7 +4,7 @@ use super::Block;
 use super::figure::{Axis, Look, Panel, Plot, Point as Mark, Scale, Series};
 use super::laws::{at_bound, parameter};
 use super::results::optional;
-use super::table::{plus_minus, significant};
+use super::table::{decimals, plus_minus, significant};
 use crate::context::{Analysis, Curve, Design, Line, Plan, Point, Power, Samples};
 use crate::corpus::Fingerprint;
 use crate::error::Result;
@@ -295,7 +295,7 @@ fn named(line: &Line) -> String {
 fn interval(e: &Estimate) -> String {
     match (e.lo, e.hi) {
         (Some(lo), Some(hi)) if hi > lo => {
-            let decimals = (1 - ((hi - lo) / 2.0).log10().floor() as i32).clamp(0, 9) as usize;
+            let decimals = decimals((hi - lo) / 2.0);
             format!("{:.decimals$} [{lo:.decimals$}, {hi:.decimals$}]", e.value)
         }
         _ => significant(e.value, 4),

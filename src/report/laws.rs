@@ -28,8 +28,7 @@ pub(super) fn in_short(a: &Analysis) -> String {
         for l in &a.laws {
             let ratio = if a.laws.iter().all(|other| other.ratio == first.ratio) { String::new() } else { format!(" at ratio {}", l.ratio) };
             if let Some(best) = l.comparison.best() {
-                let misfit = misfit(&l.comparison).map_or(String::new(), |told| format!("; {told}"));
-                let _ = writeln!(out, "    {}{ratio}: I = {}; {}{}{misfit}", l.estimator, best.law.formula(), parameters(best), also(&l.comparison));
+                let _ = writeln!(out, "    {}{ratio}: I = {}; {}{}", l.estimator, best.law.formula(), parameters(best), also(&l.comparison));
             }
         }
     }
@@ -68,8 +67,8 @@ fn loss_in_short(loss: &LossByPosition) -> String {
     let last = loss.bins.last().map_or(0, |b| b.to);
     match loss.comparison.as_ref().and_then(Comparison::best) {
         Some(fit) => {
-            let misfit = loss.comparison.as_ref().and_then(misfit).map_or(String::new(), |told| format!("; {told}"));
-            format!("\n  Loss at token t = 1 … {last}: {} nats; {}; χ²/dof {}{misfit}\n", fit.law.formula(), parameters(fit), over_freedom(fit))
+            let also = loss.comparison.as_ref().map_or(String::new(), also);
+            format!("\n  Loss at token t = 1 … {last}: {} nats; {}; χ²/dof {}{also}\n", fit.law.formula(), parameters(fit), over_freedom(fit))
         }
         None => format!("\n  no law of the loss at token t = 1 … {last}: {}\n", loss.why.as_deref().unwrap_or("there are no points")),
     }
@@ -180,14 +179,15 @@ pub(super) fn parameters(f: &LawFit) -> String {
 }
 
 /// What is to be said where not even the best law holds.
-pub(super) fn misfit(c: &Comparison) -> Option<String> {
+fn misfit(c: &Comparison) -> Option<String> {
     let best = c.best().filter(|f| c.hartlap.is_some() && f.misfits())?;
     Some(format!("χ²/dof = {}: the points follow none of these laws, and parameters are those of the curve drawn", over_freedom(best)))
 }
 
-/// Laws that lie as near as the best.
+/// Behind the best law: those that lie as near, and that none holds, where that is so.
 pub(super) fn also(c: &Comparison) -> String {
     let least = c.best().map_or(f64::INFINITY, |b| b.criterion);
     let near: Vec<&str> = c.laws.iter().filter(|f| Some(f.law) != c.best && f.criterion - least <= NOT_TOLD_APART).map(|f| f.law.name()).collect();
-    if near.is_empty() { String::new() } else { format!("; not told from {}", near.join(", ")) }
+    let near = (!near.is_empty()).then(|| format!("; not told from {}", near.join(", ")));
+    near.into_iter().chain(misfit(c).map(|told| format!("; {told}"))).collect()
 }

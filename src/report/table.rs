@@ -6,11 +6,16 @@ use super::{laws, published};
 use crate::estimate::{Analysis, Estimator, Note, Pairing, Point, Quantity};
 use std::fmt::Write;
 
+/// Decimals down to the second significant digit of an error above 0, nine at most.
+pub(super) fn decimals(error: f64) -> usize {
+    (1 - error.log10().floor() as i32).clamp(0, 9) as usize
+}
+
 /// A value with its standard error, both to the error's second significant digit: `1.234 ± 0.056`.
 pub(super) fn plus_minus(value: f64, se: Option<f64>) -> String {
     match se {
         Some(se) if se > 0.0 && se.is_finite() => {
-            let decimals = (1 - se.log10().floor() as i32).clamp(0, 9) as usize;
+            let decimals = decimals(se);
             format!("{value:.decimals$} ± {se:.decimals$}")
         }
         _ => significant(value, 4),
@@ -30,7 +35,7 @@ pub(super) fn significant(value: f64, digits: i32) -> String {
 pub(super) fn with_interval(q: &Quantity) -> String {
     match (q.lo, q.hi) {
         (Some(lo), Some(hi)) if hi > lo => {
-            let decimals = (1 - ((hi - lo) / 2.0).log10().floor() as i32).clamp(0, 9) as usize;
+            let decimals = decimals((hi - lo) / 2.0);
             format!("{:.decimals$} [{lo:.decimals$}, {hi:.decimals$}]", q.value)
         }
         _ => significant(q.value, 3),

@@ -4,7 +4,7 @@ use super::Block;
 use super::figure::{Axis, Look, Panel, Plot, Point, Scale, Series};
 use super::laws::at_bound;
 use super::results::optional;
-use super::table::{plus_minus, significant};
+use super::table::{decimals, plus_minus, significant};
 use crate::corpus::Fingerprint;
 use crate::error::Result;
 use crate::estimate::{EntropyEstimator, Fitted, Marginals, TwoPoint, TwoPointAt, TwoPointValue};
@@ -189,7 +189,7 @@ impl TwoPointReport {
 fn with_interval(f: &Fitted) -> String {
     let width = f.interval.hi - f.interval.lo;
     if width > 0.0 && width.is_finite() {
-        let decimals = (1 - (width / 2.0).log10().floor() as i32).clamp(0, 9) as usize;
+        let decimals = decimals(width / 2.0);
         format!("{:.decimals$} [{:.decimals$}, {:.decimals$}]", f.value, f.interval.lo, f.interval.hi)
     } else {
         significant(f.value, 3)

@@ -1,9 +1,9 @@
 //! Checkpoints of one training run: loss, information and its exponent against the step.
 
 use super::Compared;
-use super::table::{between, ceiling};
+use super::table::{between, cautions};
 use crate::error::{Error, Result};
-use crate::estimate::{Estimate, Estimator, Profile, TOO_FEW_DOCUMENTS};
+use crate::estimate::{Estimate, Estimator, Profile};
 use crate::files;
 use crate::report::Block;
 use crate::report::figure::{Axis, Look, Panel, Plot, Point, Scale, Series};
@@ -130,10 +130,7 @@ impl Steps {
             let told = format!("from the first to the last step, by chunk: loss {}", between(&d.mean_loss));
             out.push(Block::Remark(std::iter::once(told).chain(exponents).collect()));
         }
-        out.extend(ceiling(c));
-        if c.documents < TOO_FEW_DOCUMENTS {
-            out.push(Block::Remark(format!("too few documents: intervals from {} documents are not to be trusted", c.documents)));
-        }
+        out.extend(cautions(c));
         out
     }
 

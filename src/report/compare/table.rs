@@ -30,19 +30,18 @@ pub(super) fn blocks(c: &Compared) -> Vec<Block> {
             out.extend(pair(c, base, m, d));
         }
     }
-    out.extend(ceiling(c));
-    if c.documents < TOO_FEW_DOCUMENTS {
-        out.push(Block::Remark(format!("too few documents: intervals from {} documents are not to be trusted", c.documents)));
-    }
+    out.extend(cautions(c));
     out
 }
 
-/// What is to be said where InfoNCE of some model has no interval although others have.
-pub(super) fn ceiling(c: &Compared) -> Option<Block> {
-    let all = || c.models.iter().flat_map(|m| &m.profile.information);
-    let saturated = all().any(|i| i.estimator == Estimator::Infonce && i.estimate.se.is_some() && i.estimate.lo.is_none());
-    let told = "infonce is near its ceiling ln(K + 1) where it has no interval: neither have differences from it, and its β is the ceiling's";
-    saturated.then(|| Block::Remark(told.into()))
+/// What a reader must know of the numbers: where InfoNCE of some model has no interval although others have, and where documents are few.
+pub(super) fn cautions(c: &Compared) -> impl Iterator<Item = Block> {
+    let mut all = c.models.iter().flat_map(|m| &m.profile.information);
+    let saturated = all.any(|i| i.estimator == Estimator::Infonce && i.estimate.se.is_some() && i.estimate.lo.is_none());
+    let ceiling = "infonce is near its ceiling ln(K + 1) where it has no interval: neither have differences from it, and its β is the ceiling's";
+    let few = format!("too few documents: intervals from {} documents are not to be trusted", c.documents);
+    let told = [(saturated, ceiling.to_string()), (c.documents < TOO_FEW_DOCUMENTS, few)];
+    told.into_iter().filter(|(holds, _)| *holds).map(|(_, told)| Block::Remark(told))
 }
 
 fn pair(c: &Compared, base: &Model, m: &Model, d: &Profile) -> Vec<Block> {

@@ -5,8 +5,8 @@ use super::write::{Numbers, cells, minus, remarks_list};
 use crate::estimate::laws::Law;
 use crate::estimate::{Analysis, Estimator, Pairing};
 use crate::report::bracket;
-use crate::report::laws::{also, misfit, over_freedom, parameters, refusals};
-use crate::report::table::{plus_minus, remarks, significant, with_interval};
+use crate::report::laws::{also, over_freedom, parameters, refusals};
+use crate::report::table::{decimals, plus_minus, remarks, significant, with_interval};
 use crate::report::{ModelResult, Report};
 
 /// The estimators as they are written in prose.
@@ -150,8 +150,7 @@ fn laws(h: &mut Html, of: &str, a: &Analysis, numbers: &mut Numbers) {
         numbers.table(h, &caption, &["", "L/ℓ", "I(ℓ)", "parameters"], &[0, 2, 3], |h| {
             for l in &a.laws {
                 let Some(best) = l.comparison.best() else { continue };
-                let misfit = misfit(&l.comparison).map_or(String::new(), |told| format!("; {told}"));
-                let told = format!("{}{}{misfit}", parameters(best), also(&l.comparison));
+                let told = format!("{}{}", parameters(best), also(&l.comparison));
                 cells(h, &[0, 2, 3], &[name(l.estimator), &l.ratio.to_string(), best.law.formula(), &minus(&told)]);
             }
         });
@@ -160,15 +159,16 @@ fn laws(h: &mut Html, of: &str, a: &Analysis, numbers: &mut Numbers) {
     for n in &a.not_compared {
         h.leaf("p", &[("class", "warning")], &format!("Laws of {} at the ratio {} are not compared: {}.", n.estimator, n.ratio, n.why));
     }
-    if let Some(fit) = a.loss.as_ref().and_then(|l| l.comparison.as_ref()).and_then(|c| c.best()) {
-        let misfit = a.loss.as_ref().and_then(|l| l.comparison.as_ref()).and_then(misfit).map_or(String::new(), |told| format!("; {told}"));
-        let told = minus(&format!("{}; χ²/dof {}{misfit}", parameters(fit), over_freedom(fit)));
+    if let Some(comparison) = a.loss.as_ref().and_then(|l| l.comparison.as_ref())
+        && let Some(fit) = comparison.best()
+    {
+        let told = minus(&format!("{}; χ²/dof {}{}", parameters(fit), over_freedom(fit), also(comparison)));
         h.leaf("p", &[], &format!("Loss at token t, in nats: {}; {told}.", fit.law.formula()));
     }
 }
 
 /// `[lo, hi]`, decimals by its width.
 fn interval(lo: f64, hi: f64) -> String {
-    let decimals = if hi > lo { (1 - ((hi - lo) / 2.0).log10().floor() as i32).clamp(0, 9) as usize } else { 3 };
+    let decimals = if hi > lo { decimals((hi - lo) / 2.0) } else { 3 };
     format!("[{lo:.decimals$}, {hi:.decimals$}]")
 }

@@ -73,12 +73,13 @@ pub(super) fn cells(h: &mut Html, texts: &[usize], fields: &[&str]) {
 /// Hyphens before numbers as the sign that they mean; those of names stay.
 pub(super) fn minus(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    let mut before = ' ';
+    // The two characters before.
+    let mut before = [' '; 2];
     for (at, c) in text.char_indices() {
-        let of_number = c == '-' && !before.is_alphanumeric() && text[at + 1..].starts_with(|next: char| next.is_ascii_digit());
-        let of_exponent = c == '-' && before == 'e' && text[at + 1..].starts_with(|next: char| next.is_ascii_digit());
-        out.push(if of_number || of_exponent { '−' } else { c });
-        before = c;
+        let of_number = !before[1].is_alphanumeric() || (before[1] == 'e' && before[0].is_ascii_digit());
+        let is_sign = c == '-' && of_number && text[at + 1..].starts_with(|next: char| next.is_ascii_digit());
+        out.push(if is_sign { '−' } else { c });
+        before = [before[1], c];
     }
     out
 }
@@ -228,6 +229,7 @@ mod tests {
     #[test]
     fn hyphens_of_numbers_are_signs() {
         assert_eq!(minus("a-1 -0.5 [-2, 3] x = -1e-7 (-4) step-20 -"), "a-1 −0.5 [−2, 3] x = −1e−7 (−4) step-20 -");
+        assert_eq!(minus("pile-7b, -3e-5"), "pile-7b, −3e−5");
     }
 
     #[test]
